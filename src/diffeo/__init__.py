@@ -1,0 +1,69 @@
+"""diffeo: exact-likelihood generative models on PyTorch.
+
+    import diffeo
+    flow = diffeo.create("nsf", features=6)
+    flow.log_prob(x); flow.sample(100)
+
+Names are loaded when first used, so that the command line answers before torch is imported.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffeo.bijections.base import Bijection
+    from diffeo.bijections.chain import Chain, Inverse
+    from diffeo.density import Density, Flow
+    from diffeo.io import load, save
+    from diffeo.mixture import Mixture
+    from diffeo.models.registry import create, describe_models
+
+_HOME = {
+    "Bijection": "diffeo.bijections.base",
+    "Chain": "diffeo.bijections.chain",
+    "Inverse": "diffeo.bijections.chain",
+    "Density": "diffeo.density",
+    "Flow": "diffeo.density",
+    "Mixture": "diffeo.mixture",
+    "create": "diffeo.models.registry",
+    "describe_models": "diffeo.models.registry",
+    "load": "diffeo.io",
+    "save": "diffeo.io",
+}
+_MODULES = (
+    "bases", "bijections", "cli", "data", "io", "mixture", "models", "nets", "objectives", "report", "scalars",
+    "solvers", "train",
+)  # fmt: skip
+
+__all__ = [
+    "Bijection",
+    "Chain",
+    "Density",
+    "Flow",
+    "Inverse",
+    "Mixture",
+    "__version__",
+    "create",
+    "describe_models",
+    "load",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("diffeo")
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"diffeo.{name}")
+    else:
+        raise AttributeError(f"module 'diffeo' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_MODULES})

@@ -1,0 +1,1 @@
+"""Bijections: invertible maps that know their log-determinant."""

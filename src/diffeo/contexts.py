@@ -1,0 +1,149 @@
+"""What a model may be conditioned on: nothing, one tensor, or a dict of tensors, each of a declared shape."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+Context = Tensor | Mapping[str, Tensor] | None
+Shape = tuple[int | None, ...]
+ContextShape = Shape | dict[str, Shape] | None
+ContextArgument = int | Sequence[int | None] | Mapping[str, int | Sequence[int | None]] | None
+
+
+def as_context_shape(context: ContextArgument) -> ContextShape:
+    """The declared shape in one form: None, a shape, or a dict of shapes.
+
+    Args:
+        context: None or 0 (no context), a number of features, a shape (None where an extent is free), or a dict of
+            those by name.
+
+    Raises:
+        TypeError: if it is something else.
+        ValueError: if an extent is not positive.
+    """
+    if context is None or context == 0:
+        return None
+    if isinstance(context, Mapping):
+        return {str(name): _as_shape(shape) for name, shape in context.items()} or None
+    return _as_shape(context)
+
+
+def _as_shape(shape: int | Sequence[int | None]) -> Shape:
+    if isinstance(shape, int):
+        shape = (shape,)
+    if isinstance(shape, str) or not isinstance(shape, Sequence):
+        raise TypeError(f"context: expected a number of features or a shape, got {shape!r}")
+    if any(extent is not None and (not isinstance(extent, int) or extent < 1) for extent in shape):
+        raise ValueError(f"context: every extent must be a positive whole number or None, got {tuple(shape)}")
+    return tuple(shape)
+
+
+def matches(shape: Sequence[int], declared: Shape) -> bool:
+    """Whether a shape is the declared one, where None stands for any extent."""
+    return len(shape) == len(declared) and all(
+        want is None or want == have for have, want in zip(shape, declared, strict=True)
+    )
+
+
+def context_batch(owner: str, context: Context, declared: ContextShape) -> tuple[int, ...]:
+    """The batch shape of a context, after checking it against what was declared.
+
+    Raises:
+        TypeError: if a tensor was declared and a dict given, or the reverse, or nothing.
+        ValueError: if names or event shapes differ from the declared ones.
+    """
+    if declared is None or context is None:
+        if declared is not None:
+            raise TypeError(f"{owner}: needs a context of shape {describe_context(declared)}, got none")
+        return ()
+    if isinstance(declared, dict):
+        if not isinstance(context, Mapping):
+            raise TypeError(f"{owner}: context must be a dict with {describe_context(declared)}, got {type(context).__name__}")
+        if set(context) != set(declared):
+            raise ValueError(f"{owner}: context must hold {sorted(declared)}, got {sorted(context)}")
+        batches = [_batch(owner, f"context[{k!r}]", context[k], declared[k]) for k in declared]
+        return tuple(torch.broadcast_shapes(*batches))
+    return _batch(owner, "context", context, declared)
+
+
+def _batch(owner: str, what: str, value: object, declared: Shape) -> tuple[int, ...]:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{owner}: {what} must be a tensor of shape (*batch, {describe(declared)}), got {type(value).__name__}")
+    cut = value.dim() - len(declared)
+    if cut < 0 or not matches(value.shape[cut:], declared):
+        raise ValueError(f"{owner}: {what} must have shape (*batch, {describe(declared)}), got {tuple(value.shape)}")
+    return tuple(value.shape[:cut])
+
+
+def expand_context(context: Context, declared: ContextShape, batch: Sequence[int]) -> Context:
+    """The context with its batch dimensions expanded (no copy) to `batch`."""
+    if context is None or declared is None:
+        return None
+    if isinstance(declared, dict):
+        return {name: _expand(context[name], declared[name], batch) for name in declared}  # type: ignore[index]
+    return _expand(context, declared, batch)  # type: ignore[arg-type]
+
+
+def _expand(value: Tensor, declared: Shape, batch: Sequence[int]) -> Tensor:
+    cut = value.dim() - len(declared)
+    return value.expand(*batch, *value.shape[cut:])
+
+
+def describe(shape: Shape) -> str:
+    """A shape as text, with ? for a free extent."""
+    return ", ".join("?" if extent is None else str(extent) for extent in shape)
+
+
+def describe_context(declared: ContextShape) -> str:
+    """A declared context as text."""
+    if isinstance(declared, dict):
+        return "{" + ", ".join(f"{k!r}: ({describe(s)})" for k, s in declared.items()) + "}"
+    return f"({describe(declared)})" if declared is not None else "none"
+
+
+def broadcast_batch(owner: str, batch: Sequence[int], context: Sequence[int]) -> tuple[int, ...]:
+    """The batch shape of an input and its context together.
+
+    Raises:
+        ValueError: if they do not broadcast.
+    """
+    if tuple(batch) == tuple(context) or not context:
+        return tuple(batch)
+    try:
+        return tuple(torch.broadcast_shapes(batch, context))
+    except RuntimeError:
+        raise ValueError(
+            f"{owner}: batch shape {tuple(batch)} of the input and {tuple(context)} of the context do not broadcast"
+        ) from None
+
+
+class JoinContext(nn.Module):
+    """Makes one vector of a context: flattens each part and concatenates them in the declared order.
+
+    Args:
+        shapes: the declared shape or shapes; every extent known.
+    Shapes: out: (*batch, features).
+    """
+
+    def __init__(self, shapes: ContextShape):
+        super().__init__()
+        if shapes is None:
+            raise ValueError("JoinContext: there is no context to join")
+        self.shapes = shapes
+        parts = list(shapes.values()) if isinstance(shapes, dict) else [shapes]
+        if any(extent is None for shape in parts for extent in shape):
+            raise ValueError(f"JoinContext: a vector needs known extents, got {describe_context(shapes)}")
+        self.features = sum(int(torch.Size(shape).numel()) for shape in parts)  # type: ignore[arg-type]
+
+    def forward(self, context: Context) -> Tensor:
+        """The joined vector; parts whose batch dimensions differ are broadcast."""
+        if not isinstance(self.shapes, dict):
+            return context.flatten(context.dim() - len(self.shapes)) if len(self.shapes) != 1 else context  # type: ignore[union-attr,return-value]
+        batch = context_batch("JoinContext", context, self.shapes)
+        parts = expand_context(context, self.shapes, batch)
+        dtype = torch.get_default_dtype()
+        flat = [parts[k].reshape(*batch, -1) for k in self.shapes]  # type: ignore[index]
+        floating = [part for part in flat if part.is_floating_point()]
+        dtype = floating[0].dtype if floating else dtype
+        return torch.cat([part.to(dtype) for part in flat], dim=-1)

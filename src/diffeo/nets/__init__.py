@@ -1,0 +1,1 @@
+"""Conditioners, and causal networks that also run step by step."""

@@ -1,0 +1,58 @@
+"""The contract of causal networks, which run in parallel or position by position."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from diffeo.contexts import Context, ContextShape, Shape
+
+
+class Stepper(ABC):
+    """A causal network part of the way through an event: what it has computed so far, kept."""
+
+    @abstractmethod
+    def step(self, values: Tensor | None) -> tuple[Tensor, "Stepper"]:
+        """Takes the values of the position just finished and gives the parameters of the next.
+
+        Args:
+            values: (*batch, values_per_position); None before the first position.
+        Returns:
+            The parameters of the next position, (*batch, values_per_position, num_params), and the state to go on
+            with. The old state is used up.
+        """
+
+
+class CausalNetwork(nn.Module, ABC):
+    """A network whose parameters for each position depend only on the positions before it, and on the context.
+
+    A *position* is an index in a fixed order of the event (a variable, a time step, a pixel) and holds one or several
+    values. The network runs in two ways that agree:
+
+    - `net(x, context)`: the parameters of every position in one parallel pass, (*batch, *event, num_params);
+    - `net.stepper(batch, context)`: the same, position by position, from cached state, at a total cost of about one
+      parallel pass.
+    """
+
+    event_shape: Shape
+    positions: int
+    """How many steps an event takes."""
+    num_params: int
+    """Parameters a value."""
+    context_shape: ContextShape = None
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Context = None) -> Tensor:
+        """Parameters of every value from the values before it: (*batch, *event, num_params)."""
+
+    @abstractmethod
+    def stepper(self, batch: Sequence[int], context: Context = None) -> Stepper:
+        """The state before the first position, for events of this batch shape."""
+
+    @abstractmethod
+    def to_positions(self, x: Tensor) -> Tensor:
+        """x by position, in the network's order: (*batch, *event) → (*batch, positions, values)."""
+
+    @abstractmethod
+    def from_positions(self, values: Tensor) -> Tensor:
+        """Undoes `to_positions`."""

@@ -1,0 +1,257 @@
+"""MADE: a masked autoencoder whose output for each variable depends only on the variables before it."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffeo.contexts import Context
+from diffeo.nets.causal import CausalNetwork, Stepper
+from diffeo.nets.mlp import activation_named, check_hidden
+from diffeo.solvers import is_traced
+
+
+class MADE(CausalNetwork):
+    """Masked autoencoder for distribution estimation, with several parameters a variable.
+
+    Variables are taken in the order o₀, o₁, …, o_{D−1}. Every hidden unit has a degree m and sees the first m of them
+    (and hidden units of degree ≤ m); the parameters of o_i see hidden units of degree ≤ i. Degrees run from 0 (context
+    alone; from 1 where there is no context) to D − 1 and are sorted within each layer, so that the units that a step
+    newly needs are a contiguous block of rows whose weights are all in use: stepping multiplies each weight once.
+
+    Args:
+        features: D.
+        num_params: parameters of each variable.
+        hidden: width of every hidden layer (of every residual block, all equal).
+        context: number of features of the context vector; 0 for none. It enters the first layer; in residual networks
+            it also gates every block.
+        order: "forward", "reverse", or a permutation of range(D): the variables, first to last.
+        activation: one of `diffeo.nets.mlp.ACTIVATIONS`.
+        residual: pre-activation residual blocks (Durkan et al., 2019; Nash & Durkan, 2019).
+        dropout: rate after hidden activations, in training.
+    Shapes: x: (*batch, D); context: (*batch, context), broadcast; out: (*batch, D, num_params).
+
+    Raises:
+        ValueError: if a number is not positive, the order is not a permutation, or residual blocks differ in width.
+
+    Reference: Germain, Gregor, Murray & Larochelle, 2015, MADE, arXiv:1502.03509.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        num_params: int,
+        hidden: Sequence[int] = (128, 128),
+        context: int = 0,
+        order: str | Sequence[int] = "forward",
+        activation: str = "relu",
+        residual: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        if features < 1 or num_params < 1:
+            raise ValueError(f"MADE: features and num_params must be positive, got {features} and {num_params}")
+        if not hidden:
+            raise ValueError("MADE: needs at least one hidden layer, got hidden=()")
+        check_hidden("MADE", hidden, residual)
+        self.event_shape = (features,)
+        self.positions = features
+        self.features, self.num_params, self.hidden = features, num_params, tuple(hidden)
+        self.context_shape = (context,) if context else None
+        self.order = _as_order(order, features)
+        self.activation, self.residual, self.dropout = activation, residual, dropout
+        self._activate = activation_named(activation)
+
+        rank = torch.empty(features, dtype=torch.long)
+        rank[list(self.order)] = torch.arange(features)
+        self.register_buffer("_from_order", rank, persistent=False)
+        self.register_buffer("_to_order", torch.tensor(self.order), persistent=False)
+        lowest = 0 if context or features == 1 else 1
+        degrees = [_degrees(width, lowest, features - 1) for width in hidden]
+        self._ends = [[int((layer <= i).sum()) for i in range(features)] for layer in degrees]
+
+        self.entry = MaskedLinear(degrees[0][:, None] > rank[None, :])
+        self.context_entry = nn.Linear(context, hidden[0], bias=False) if context else None
+        self.layers = nn.ModuleList()
+        self.gates = nn.ModuleList()
+        if residual:
+            for degree in degrees:
+                mask = degree[:, None] >= degree[None, :]
+                self.layers.append(nn.ModuleList([MaskedLinear(mask), MaskedLinear(mask)]))
+                if context:
+                    self.gates.append(nn.Linear(context, hidden[0]))
+        else:
+            for before, after in zip(degrees[:-1], degrees[1:], strict=True):
+                self.layers.append(MaskedLinear(after[:, None] >= before[None, :]))
+        mask = rank[:, None] >= degrees[-1][None, :]
+        self.exit = MaskedLinear(mask.repeat_interleave(num_params, dim=0))
+        nn.init.zeros_(self.exit.weight)
+        nn.init.zeros_(self.exit.bias)
+
+    def forward(self, x: Tensor, context: Context = None) -> Tensor:
+        """Parameters of every variable from those before it."""
+        h = self.entry(x)
+        if self.context_entry is not None:
+            h = h + self.context_entry(context)
+        if self.residual:
+            for i, (first, second) in enumerate(self.layers):  # type: ignore[misc]
+                inner = second(self._drop(self._activate(first(self._activate(h)))))
+                h = h + (inner * torch.sigmoid(self.gates[i](context)) if self.gates else inner)
+        else:
+            h = self._drop(self._activate(h))
+            for layer in self.layers:
+                h = self._drop(self._activate(layer(h)))
+        return self.exit(h).unflatten(-1, (self.features, self.num_params))
+
+    def stepper(self, batch: Sequence[int], context: Context = None) -> "MADEStepper":
+        """The state before the first variable."""
+        return MADEStepper(self, tuple(batch), context)
+
+    def to_positions(self, x: Tensor) -> Tensor:
+        """(*batch, D) → (*batch, D, 1), in the network's order."""
+        return x.index_select(-1, self._to_order).unsqueeze(-1)  # type: ignore[arg-type]
+
+    def from_positions(self, values: Tensor) -> Tensor:
+        """Undoes `to_positions`."""
+        return values.squeeze(-1).index_select(-1, self._from_order)  # type: ignore[arg-type]
+
+    def _drop(self, h: Tensor) -> Tensor:
+        return F.dropout(h, self.dropout, self.training) if self.dropout else h
+
+    def extra_repr(self) -> str:
+        """Sizes and order."""
+        order = self.order if len(self.order) <= 8 else f"{self.order[0]}, …, {self.order[-1]}"
+        return f"features={self.features}, num_params={self.num_params}, hidden={self.hidden}, order={order}"
+
+
+class MaskedLinear(nn.Linear):
+    """A linear layer, some of whose weights are held at zero.
+
+    Args:
+        mask: True where a weight is in use. Shape (out, in).
+    """
+
+    def __init__(self, mask: Tensor):
+        # Masked weights are never read, so what their start is does not matter.
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.mask: Tensor
+        self.register_buffer("mask", mask.to(self.weight.dtype), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(W ⊙ mask) x + b."""
+        return F.linear(x, self.weight * self.mask, self.bias)
+
+
+class MADEStepper(Stepper):
+    """A MADE part of the way through the variables.
+
+    Keeps, for every masked layer, its input as far as it is known. A step computes the hidden units of one degree,
+    layer by layer, from the prefix of each cache, and then the parameters of one variable.
+    """
+
+    def __init__(self, net: MADE, batch: tuple[int, ...], context: Context):
+        self.net, self.batch = net, batch
+        self.position = 0
+        self.rows = math.prod(batch)
+        dtype, device = net.entry.weight.dtype, net.entry.weight.device
+        in_place = not torch.is_grad_enabled() and not is_traced()
+        self.entry_weight = net.entry.weight.index_select(1, net._to_order)  # type: ignore[arg-type]
+        self.from_context = self._flat(net.context_entry, context)
+        self.gates = [torch.sigmoid(self._flat(gate, context)) for gate in net.gates]  # type: ignore[arg-type]
+        widths = [net.features] + [width for width in net.hidden for _ in range(2 if net.residual else 1)]
+        widths += [net.hidden[-1]] if net.residual else []
+        self.caches = [_Cache(self.rows, width, dtype, device, in_place) for width in widths]
+
+    def step(self, values: Tensor | None) -> tuple[Tensor, "MADEStepper"]:
+        """Parameters (*batch, 1, num_params) of the next variable in the order."""
+        net, i = self.net, self.position
+        if values is not None:
+            self.caches[0].append(values.reshape(self.rows, 1))
+        if net.residual:
+            self._residual_units(i)
+        else:
+            self._plain_units(i)
+        variable = net.order[i]
+        first = variable * net.num_params
+        end = net._ends[-1][i]
+        weight = net.exit.weight[first : first + net.num_params, :end]
+        bias = net.exit.bias[first : first + net.num_params]
+        params = F.linear(self.caches[-1].prefix(end), weight, bias)
+        self.position += 1
+        return params.reshape(*self.batch, 1, net.num_params), self
+
+    def _entry_units(self, start: int, end: int, i: int) -> Tensor:
+        net = self.net
+        h = F.linear(self.caches[0].prefix(i), self.entry_weight[start:end, :i], net.entry.bias[start:end])
+        return h if self.from_context is None else h + self.from_context[:, start:end]
+
+    def _plain_units(self, i: int) -> None:
+        net = self.net
+        for depth, ends in enumerate(net._ends):
+            start, end = ends[i - 1] if i else 0, ends[i]
+            if start == end:
+                continue
+            if depth == 0:
+                h = self._entry_units(start, end, i)
+            else:
+                layer, known = net.layers[depth - 1], net._ends[depth - 1][i]
+                h = F.linear(self.caches[depth].prefix(known), layer.weight[start:end, :known], layer.bias[start:end])  # type: ignore[index,union-attr]
+            self.caches[depth + 1].append(net._activate(h))
+
+    def _residual_units(self, i: int) -> None:
+        net = self.net
+        start, end = net._ends[0][i - 1] if i else 0, net._ends[0][i]
+        if start == end:
+            return
+        h = self._entry_units(start, end, i)
+        for block, (first, second) in enumerate(net.layers):  # type: ignore[misc]
+            outer, inner = self.caches[2 * block + 1], self.caches[2 * block + 2]
+            outer.append(net._activate(h))
+            inner.append(net._activate(F.linear(outer.prefix(end), first.weight[start:end, :end], first.bias[start:end])))
+            change = F.linear(inner.prefix(end), second.weight[start:end, :end], second.bias[start:end])
+            h = h + (change * self.gates[block][:, start:end] if self.gates else change)
+        self.caches[-1].append(h)
+
+    def _flat(self, layer: nn.Module | None, context: Context) -> Tensor | None:
+        if layer is None:
+            return None
+        h = layer(context)
+        return h.expand(*self.batch, h.shape[-1]).reshape(self.rows, -1)
+
+
+class _Cache:
+    """A matrix that grows by columns: in place where nothing looks back, else by concatenation."""
+
+    def __init__(self, rows: int, width: int, dtype: torch.dtype, device: torch.device, in_place: bool):
+        self.in_place = in_place
+        self.known = 0
+        self.data = torch.empty(rows, width if in_place else 0, dtype=dtype, device=device)
+
+    def append(self, columns: Tensor) -> None:
+        if self.in_place:
+            self.data[:, self.known : self.known + columns.shape[1]] = columns
+        else:
+            self.data = columns if self.known == 0 else torch.cat([self.data.to(columns.dtype), columns], dim=1)
+        self.known += columns.shape[1]
+
+    def prefix(self, end: int) -> Tensor:
+        return self.data[:, :end]
+
+
+def _degrees(width: int, lowest: int, highest: int) -> Tensor:
+    """`width` degrees from lowest to highest, sorted, spread evenly."""
+    return lowest + torch.arange(width) * (highest - lowest + 1) // width
+
+
+def _as_order(order: str | Sequence[int], features: int) -> tuple[int, ...]:
+    if isinstance(order, str):
+        if order not in ("forward", "reverse"):
+            raise ValueError(f'MADE: order must be "forward", "reverse" or a permutation, got {order!r}')
+        variables = range(features)
+        return tuple(variables if order == "forward" else reversed(variables))
+    chosen = tuple(int(i) for i in order)
+    if sorted(chosen) != list(range(features)):
+        raise ValueError(f"MADE: order must be a permutation of 0 … {features - 1}, got {chosen}")
+    return chosen

@@ -1,0 +1,1 @@
+"""Scalar maps: increasing functions of one variable, given parameters."""

@@ -1,0 +1,74 @@
+"""Additive and affine maps."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from diffeo.scalars.base import ScalarMap
+
+
+class Additive(ScalarMap):
+    """A shift: z = x + t; log dz/dx = 0. Inverse: x = z − t.
+
+    Parameters: (t).
+    Reference: Dinh, Krueger & Bengio, 2014, NICE, arXiv:1410.8516.
+    """
+
+    num_params = 1
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """z = x + t."""
+        z = x + params[..., 0]
+        return z, torch.zeros_like(z)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """x = z − t."""
+        x = z - params[..., 0]
+        return x, torch.zeros_like(x)
+
+
+class Affine(ScalarMap):
+    """A bounded scale and a shift: z = eˢ x + t with s = a / (1 + |a| / B); log dz/dx = s. Inverse: x = (z − t) e⁻ˢ.
+
+    The log-scale s lies in (−B, B) whatever the network says, so that training can't drive it to infinity.
+
+    Parameters: (t, a).
+
+    Args:
+        log_scale_bound: B; log 1000 unless told.
+    Reference: Dinh, Sohl-Dickstein & Bengio, 2016, RealNVP, arXiv:1605.08803.
+    """
+
+    num_params = 2
+
+    def __init__(self, log_scale_bound: float = math.log(1000.0)):
+        super().__init__()
+        if not log_scale_bound > 0:
+            raise ValueError(f"Affine: log_scale_bound must be positive, got {log_scale_bound}")
+        self.log_scale_bound = log_scale_bound
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """z = eˢ x + t and s."""
+        shift, log_scale = self._unpack(params)
+        z = x * log_scale.exp() + shift
+        return z, log_scale.expand_as(z)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """x = (z − t) e⁻ˢ and −s."""
+        shift, log_scale = self._unpack(params)
+        x = (z - shift) * (-log_scale).exp()
+        return x, (-log_scale).expand_as(x)
+
+    def _unpack(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        shift, raw = params.unbind(-1)
+        return shift, soft_bound(raw, self.log_scale_bound)
+
+    def extra_repr(self) -> str:
+        """The bound."""
+        return f"log_scale_bound={self.log_scale_bound:.4g}"
+
+
+def soft_bound(raw: Tensor, bound: float) -> Tensor:
+    """a / (1 + |a| / B): the identity near 0, inside (−B, B) everywhere, with a continuous derivative."""
+    return raw / (1 + raw.abs() / bound)
