@@ -23,6 +23,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(VENV)/.installed ## Make .venv and install diffeo into it (once; again when its requirements change)
+	@echo "$(VENV) is ready"
 
 demo: $(VENV)/.installed ## Train a flow on the digits that scikit-learn ships: samples, scores, pictures
 	$(BIN)/diffeo demo

@@ -31,8 +31,8 @@ _HOME = {
     "save": "diffeo.io",
 }
 _MODULES = (
-    "bases", "bijections", "cli", "data", "io", "mixture", "models", "nets", "objectives", "report", "scalars",
-    "solvers", "train",
+    "bases", "bijections", "cli", "data", "io", "mixture", "models", "nets", "objectives", "report",
+    "scalars", "solvers", "train",
 )  # fmt: skip
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What a model may be conditioned on: nothing, one tensor, or a dict of tensors, each of a declared shape."""
+"""Contexts: nothing, one tensor, or a dict of tensors, each of a declared shape."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,8 +15,8 @@ def as_context_shape(context: ContextArgument) -> ContextShape:
     """The declared shape in one form: None, a shape, or a dict of shapes.
 
     Args:
-        context: None or 0 (no context), a number of features, a shape (None where an extent is free), or a dict of
-            those by name.
+        context: None or 0 (no context), a number of features, a shape (None where an extent is
+            free), or a dict of those by name.
 
     Raises:
         TypeError: if it is something else.
@@ -35,7 +35,9 @@ def _as_shape(shape: int | Sequence[int | None]) -> Shape:
     if isinstance(shape, str) or not isinstance(shape, Sequence):
         raise TypeError(f"context: expected a number of features or a shape, got {shape!r}")
     if any(extent is not None and (not isinstance(extent, int) or extent < 1) for extent in shape):
-        raise ValueError(f"context: every extent must be a positive whole number or None, got {tuple(shape)}")
+        raise ValueError(
+            f"context: every extent must be a positive whole number or None, got {tuple(shape)}"
+        )
     return tuple(shape)
 
 
@@ -55,13 +57,20 @@ def context_batch(owner: str, context: Context, declared: ContextShape) -> tuple
     """
     if declared is None or context is None:
         if declared is not None:
-            raise TypeError(f"{owner}: needs a context of shape {describe_context(declared)}, got none")
+            raise TypeError(
+                f"{owner}: needs a context of shape {describe_context(declared)}, got none"
+            )
         return ()
     if isinstance(declared, dict):
         if not isinstance(context, Mapping):
-            raise TypeError(f"{owner}: context must be a dict with {describe_context(declared)}, got {type(context).__name__}")
+            raise TypeError(
+                f"{owner}: context must be a dict with {describe_context(declared)}, "
+                f"got {type(context).__name__}"
+            )
         if set(context) != set(declared):
-            raise ValueError(f"{owner}: context must hold {sorted(declared)}, got {sorted(context)}")
+            raise ValueError(
+                f"{owner}: context must hold {sorted(declared)}, got {sorted(context)}"
+            )
         batches = [_batch(owner, f"context[{k!r}]", context[k], declared[k]) for k in declared]
         return tuple(torch.broadcast_shapes(*batches))
     return _batch(owner, "context", context, declared)
@@ -69,10 +78,16 @@ def context_batch(owner: str, context: Context, declared: ContextShape) -> tuple
 
 def _batch(owner: str, what: str, value: object, declared: Shape) -> tuple[int, ...]:
     if not isinstance(value, Tensor):
-        raise TypeError(f"{owner}: {what} must be a tensor of shape (*batch, {describe(declared)}), got {type(value).__name__}")
+        raise TypeError(
+            f"{owner}: {what} must be a tensor of shape (*batch, {describe(declared)}), "
+            f"got {type(value).__name__}"
+        )
     cut = value.dim() - len(declared)
     if cut < 0 or not matches(value.shape[cut:], declared):
-        raise ValueError(f"{owner}: {what} must have shape (*batch, {describe(declared)}), got {tuple(value.shape)}")
+        raise ValueError(
+            f"{owner}: {what} must have shape (*batch, {describe(declared)}), "
+            f"got {tuple(value.shape)}"
+        )
     return tuple(value.shape[:cut])
 
 
@@ -114,32 +129,39 @@ def broadcast_batch(owner: str, batch: Sequence[int], context: Sequence[int]) ->
         return tuple(torch.broadcast_shapes(batch, context))
     except RuntimeError:
         raise ValueError(
-            f"{owner}: batch shape {tuple(batch)} of the input and {tuple(context)} of the context do not broadcast"
+            f"{owner}: batch shape {tuple(batch)} of the input and {tuple(context)} of the context "
+            "do not broadcast"
         ) from None
 
 
 class JoinContext(nn.Module):
-    """Makes one vector of a context: flattens each part and concatenates them in the declared order.
+    """Makes one vector of a context: the parts flattened, one after another as declared.
 
     Args:
         shapes: the declared shape or shapes; every extent known.
     Shapes: out: (*batch, features).
     """
 
-    def __init__(self, shapes: ContextShape):
+    def __init__(self, shapes: ContextShape) -> None:
         super().__init__()
         if shapes is None:
             raise ValueError("JoinContext: there is no context to join")
         self.shapes = shapes
         parts = list(shapes.values()) if isinstance(shapes, dict) else [shapes]
         if any(extent is None for shape in parts for extent in shape):
-            raise ValueError(f"JoinContext: a vector needs known extents, got {describe_context(shapes)}")
+            raise ValueError(
+                f"JoinContext: a vector needs known extents, got {describe_context(shapes)}"
+            )
         self.features = sum(int(torch.Size(shape).numel()) for shape in parts)  # type: ignore[arg-type]
 
     def forward(self, context: Context) -> Tensor:
         """The joined vector; parts whose batch dimensions differ are broadcast."""
         if not isinstance(self.shapes, dict):
-            return context.flatten(context.dim() - len(self.shapes)) if len(self.shapes) != 1 else context  # type: ignore[union-attr,return-value]
+            return (
+                context.flatten(context.dim() - len(self.shapes))
+                if len(self.shapes) != 1
+                else context
+            )  # type: ignore[union-attr,return-value]
         batch = context_batch("JoinContext", context, self.shapes)
         parts = expand_context(context, self.shapes, batch)
         dtype = torch.get_default_dtype()

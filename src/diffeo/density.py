@@ -9,7 +9,16 @@ import torch
 from torch import Generator, Tensor, nn
 
 from diffeo.bijections.base import Bijection
-from diffeo.contexts import Context, ContextShape, Shape, as_context_shape, broadcast_batch, context_batch, describe, matches
+from diffeo.contexts import (
+    Context,
+    ContextShape,
+    Shape,
+    as_context_shape,
+    broadcast_batch,
+    context_batch,
+    describe,
+    matches,
+)
 from diffeo.supports import LINE, Support
 
 if TYPE_CHECKING:
@@ -19,10 +28,11 @@ if TYPE_CHECKING:
 class Density(nn.Module, ABC):
     """A probability density, or mass function, that scores and samples.
 
-    Every model of this library is one; training, evaluation, saving and the command line know nothing else.
+    Every model of this library is one; training, evaluation, saving and the command line know
+    nothing else.
 
-    A subclass writes `_log_prob` and `_sample`, which may rely on checked shapes and on contexts whose batch dimensions
-    broadcast to those of x or of the samples, and sets the attributes below.
+    A subclass writes `_log_prob` and `_sample`, which may rely on checked shapes and on contexts
+    whose batch dimensions broadcast to those of x or of the samples, and sets the attributes below.
     """
 
     event_shape: Shape
@@ -44,12 +54,22 @@ class Density(nn.Module, ABC):
 
     @abstractmethod
     def _sample(
-        self, batch: tuple[int, ...], shape: tuple[int, ...], context: Context, temperature: float, generator: Generator | None
+        self,
+        batch: tuple[int, ...],
+        shape: tuple[int, ...],
+        context: Context,
+        temperature: float,
+        generator: Generator | None,
     ) -> Tensor:
         """Samples of shape (*batch, *shape), with gradients where `reparameterized`."""
 
     def _sample_and_log_prob(
-        self, batch: tuple[int, ...], shape: tuple[int, ...], context: Context, temperature: float, generator: Generator | None
+        self,
+        batch: tuple[int, ...],
+        shape: tuple[int, ...],
+        context: Context,
+        temperature: float,
+        generator: Generator | None,
     ) -> tuple[Tensor, Tensor]:
         x = self._sample(batch, shape, context, temperature, generator)
         return x, self._log_prob(x, context)
@@ -61,9 +81,10 @@ class Density(nn.Module, ABC):
     def log_prob(self, x: Tensor, context: Context = None, *, samples: int = 1) -> Tensor:
         """log p(x|context) in nats, in the units of x.
 
-        −∞ outside the support; NaN only where x has a NaN. Where `exact` is False this is a lower bound (on average
-        over the noise drawn); `samples` = k then averages k draws inside the logarithm, a tighter one:
-        log 1/k Σ exp(log p(x, u_i) − log q(u_i|x)) (Burda, Grosse & Salakhutdinov, 2016, arXiv:1509.00519).
+        −∞ outside the support; NaN only where x has a NaN. Where `exact` is False this is a lower
+        bound (on average over the noise drawn); `samples` = k then averages k draws inside the
+        logarithm, a tighter one: log 1/k Σ exp(log p(x, u_i) − log q(u_i|x)) (Burda, Grosse &
+        Salakhutdinov, 2016, arXiv:1509.00519).
 
         Args:
             x: (*batch, *event).
@@ -72,9 +93,10 @@ class Density(nn.Module, ABC):
         Shapes: out: (*batch,).
 
         Raises:
-            TypeError: if x is not a tensor of the model's dtype, or the context is missing or not wanted.
-            ValueError: if a shape is not the declared one, the batch dimensions do not broadcast, x lies on another
-                device than the model, or samples < 1.
+            TypeError: if x is not a tensor of the model's dtype, or the context is missing or not
+                wanted.
+            ValueError: if a shape is not the declared one, the batch dimensions do not broadcast, x
+                lies on another device than the model, or samples < 1.
         """
         if samples < 1:
             raise ValueError(f"{self._name}: samples must be at least 1, got {samples}")
@@ -103,15 +125,16 @@ class Density(nn.Module, ABC):
         Args:
             n: how many for each context, a number or a shape; () for one.
             context: what to condition on, (*context_batch, *context_event).
-            temperature: multiplies the base's scale (divides the logits of discrete models); 0 gives the mode of
-                the base.
+            temperature: multiplies the base's scale (divides the logits of discrete models); 0
+                gives the mode of the base.
             generator: source of the noise; None for torch's global one.
             event_shape: the whole event shape, where the model leaves an extent open.
         Shapes: out: (*n, *context_batch, *event).
 
         Raises:
             TypeError: if the context is missing or not wanted.
-            ValueError: if n or the temperature is negative, the model has no temperature, or a shape does not fit.
+            ValueError: if n or the temperature is negative, the model has no temperature, or a
+                shape does not fit.
         """
         with torch.no_grad():
             arguments = self._admit_sampling(n, context, temperature, generator, event_shape)
@@ -169,9 +192,10 @@ class Density(nn.Module, ABC):
         return distribution(self, context)
 
     def bits_per_dim(self, x: Tensor, context: Context = None, *, samples: int = 1) -> Tensor:
-        """−log₂ p(x|context) / D, in bits per dimension of x, D the number of elements of an event. Shape (*batch,).
+        """−log₂ p(x|context) / D, bits per dimension, D the number of elements of an event.
 
-        For whole-number data, dequantized inside the model, this is the bits/dim of the tables in papers.
+        Shape (*batch,). For whole-number data, dequantized inside the model, this is the bits/dim
+        of the tables in papers.
         """
         dimensions = math.prod(x.shape[x.dim() - len(self.event_shape) :])
         return self.log_prob(x, context, samples=samples) / (-dimensions * math.log(2))
@@ -190,32 +214,48 @@ class Density(nn.Module, ABC):
         if not self.reparameterized:
             raise TypeError(f"{self._name}: samples have no gradients; use sample")
 
-    def _admit(self, x: Tensor, context: Context, shape: Shape | None = None) -> tuple[Tensor, Context]:
+    def _admit(
+        self, x: Tensor, context: Context, shape: Shape | None = None
+    ) -> tuple[Tensor, Context]:
         if not isinstance(x, Tensor):
-            raise TypeError(f"{self._name}: expected a tensor, got {type(x).__name__}; use torch.as_tensor(x)")
+            raise TypeError(
+                f"{self._name}: expected a tensor, got {type(x).__name__}; use torch.as_tensor(x)"
+            )
         shape = self.event_shape if shape is None else shape
         cut = x.dim() - len(shape)
         if cut < 0 or not matches(x.shape[cut:], shape):
-            raise ValueError(f"{self._name}: expected shape (*batch, {describe(shape)}), got {tuple(x.shape)}")
+            raise ValueError(
+                f"{self._name}: expected shape (*batch, {describe(shape)}), got {tuple(x.shape)}"
+            )
         x = self._admit_dtype(x)
         joint = broadcast_batch(self._name, x.shape[:cut], self._context_batch(context))
         return x.expand(*joint, *x.shape[cut:]), self._prepare(context)
 
     def _admit_dtype(self, x: Tensor) -> Tensor:
-        reference = next((p for p in (*self.parameters(), *self.buffers()) if p.is_floating_point()), None)
+        reference = next(
+            (p for p in (*self.parameters(), *self.buffers()) if p.is_floating_point()), None
+        )
         if reference is None:
             return x if x.is_floating_point() else x.to(torch.get_default_dtype())
         if x.device != reference.device:
-            raise ValueError(f"{self._name}: x is on {x.device}, the model on {reference.device}; use x.to({str(reference.device)!r})")
+            raise ValueError(
+                f"{self._name}: x is on {x.device}, the model on {reference.device}; "
+                f"use x.to({str(reference.device)!r})"
+            )
         if not x.is_floating_point() and self.support.integer:
             return x.to(reference.dtype)
         if x.dtype != reference.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(f"{self._name}: x is {x.dtype}, the model {reference.dtype}; use x.to({reference.dtype})")
+            raise TypeError(
+                f"{self._name}: x is {x.dtype}, the model {reference.dtype}; "
+                f"use x.to({reference.dtype})"
+            )
         return x
 
     def _context_batch(self, context: Context) -> tuple[int, ...]:
         if self.context_shape is None and context is not None:
-            raise TypeError(f"{self._name}: takes no context; build it with context=… to condition it")
+            raise TypeError(
+                f"{self._name}: takes no context; build it with context=… to condition it"
+            )
         return context_batch(self._name, context, self.context_shape)
 
     def _admit_sampling(
@@ -232,12 +272,16 @@ class Density(nn.Module, ABC):
         if not temperature >= 0:
             raise ValueError(f"{self._name}: temperature must be 0 or more, got {temperature}")
         if temperature != 1 and not self.scalable:
-            raise ValueError(f"{self._name}: has no scale for a temperature to multiply; leave temperature at 1")
+            raise ValueError(
+                f"{self._name}: has no scale for a temperature to multiply; leave temperature at 1"
+            )
         shape = self.event_shape if event_shape is None else tuple(event_shape)
         if not matches(shape, self.event_shape):  # type: ignore[arg-type]
             raise ValueError(f"{self._name}: event_shape must fit {self.event_shape}, got {shape}")
         if None in shape:
-            raise ValueError(f"{self._name}: give sample(…, event_shape=…) to fill {self.event_shape}")
+            raise ValueError(
+                f"{self._name}: give sample(…, event_shape=…) to fill {self.event_shape}"
+            )
         batch = (*leading, *self._context_batch(context))
         return batch, shape, self._prepare(context), float(temperature), generator  # type: ignore[return-value]
 
@@ -259,9 +303,10 @@ class Flow(Density):
     Args:
         base: density of the latent z.
         bijection: f, from data to latent.
-        context: shape, or shapes by name, of what the flow is conditioned on, at the door. None: whatever the
-            bijection and the base need.
-        context_net: module applied once a call to the context; base and bijection see what it gives.
+        context: shape, or shapes by name, of what the flow is conditioned on, at the door. None:
+            whatever the bijection and the base need.
+        context_net: module applied once a call to the context; base and bijection see what it
+            gives.
 
     Raises:
         ValueError: if the base's support or event shape is not what the bijection gives.
@@ -282,19 +327,29 @@ class Flow(Density):
         *,
         context: int | Sequence[int | None] | dict | None = None,
         context_net: nn.Module | None = None,
-    ):
+    ) -> None:
         super().__init__()
         self.base = base
         self.bijection = bijection
         self.context_net = context_net
         self.event_shape = bijection.input_shape(base.event_shape)
-        needed = bijection.context_shape if bijection.context_shape is not None else base.context_shape
+        needed = (
+            bijection.context_shape if bijection.context_shape is not None else base.context_shape
+        )
         self.context_shape = as_context_shape(context) if context is not None else needed
-        if context_net is None and self.context_shape is not None and needed not in (None, self.context_shape):
-            raise ValueError(f"Flow: declared context {self.context_shape}, but the parts take {needed}")
+        if (
+            context_net is None
+            and self.context_shape is not None
+            and needed not in (None, self.context_shape)
+        ):
+            raise ValueError(
+                f"Flow: declared context {self.context_shape}, but the parts take {needed}"
+            )
         codomain = bijection.codomain
         if codomain is not None and not codomain.same_set(base.support):
-            raise ValueError(f"Flow: the bijection maps to {codomain}, but the base lives on {base.support}")
+            raise ValueError(
+                f"Flow: the bijection maps to {codomain}, but the base lives on {base.support}"
+            )
         self.support = base.support if bijection.domain is None else bijection.domain
         self.exact = base.exact and not bijection.stochastic
         self.reparameterized = base.reparameterized and not bijection.stochastic
@@ -323,15 +378,27 @@ class Flow(Density):
         return self.base._log_prob(z, context) + ladj
 
     def _sample(
-        self, batch: tuple[int, ...], shape: tuple[int, ...], context: Context, temperature: float, generator: Generator | None
+        self,
+        batch: tuple[int, ...],
+        shape: tuple[int, ...],
+        context: Context,
+        temperature: float,
+        generator: Generator | None,
     ) -> Tensor:
         z = self.base._sample(batch, self._latent(shape), context, temperature, generator)
         return self.bijection.inverse(z, context)[0]
 
     def _sample_and_log_prob(
-        self, batch: tuple[int, ...], shape: tuple[int, ...], context: Context, temperature: float, generator: Generator | None
+        self,
+        batch: tuple[int, ...],
+        shape: tuple[int, ...],
+        context: Context,
+        temperature: float,
+        generator: Generator | None,
     ) -> tuple[Tensor, Tensor]:
-        z, log_base = self.base._sample_and_log_prob(batch, self._latent(shape), context, temperature, generator)
+        z, log_base = self.base._sample_and_log_prob(
+            batch, self._latent(shape), context, temperature, generator
+        )
         x, ladj = self.bijection.inverse(z, context)
         return x, log_base - ladj
 

@@ -1,5 +1,6 @@
-"""Roots of increasing functions: a bracketed Newton iteration, with gradients by the implicit function theorem."""
+"""Roots of increasing functions: bracketed Newton iteration, gradients by the implicit theorem."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -8,56 +9,90 @@ from torch import Tensor
 Monotone = Callable[[Tensor], tuple[Tensor, Tensor]]
 """x ↦ (f(x), log f′(x)), element by element, f increasing."""
 
+_SLACK = 10
+"""Steps that Newton's iteration may take before a bracket has to keep up with bisection."""
+
 
 def is_traced() -> bool:
-    """Whether tensors may have no values to look at: in compile, export and the `torch.func` transforms."""
+    """Whether tensors may have no values to look at: in compile, export and `torch.func`."""
     return torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None
 
 
 def solve_increasing(f: Monotone, target: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """The x in [lower, upper] with f(x) = target, element by element, to the precision of the dtype.
+    """The x in [lower, upper] with f(x) = target, element by element, to the dtype's precision.
 
-    Newton's iteration, kept inside a bracket that shrinks: a step that leaves the bracket, or that does not halve the
-    step before last, is replaced by bisection. Eagerly it stops when every step is below 2ε(1 + |x|) or the bracket is
-    as narrow; traced, it runs a fixed number of steps in which bisection alone would reach the dtype's precision.
+    Newton's iteration kept inside a bracket that shrinks. A step that would leave the bracket, or
+    that is not half the step before last, is replaced by bisection; a step as small as rounding
+    goes a little further, so as to close the bracket from its other side. A bracket that falls more
+    than `_SLACK` halvings behind bisection in asinh x is bisected there until it catches up. Every
+    bracket that the dtype can represent is as narrow as its precision after a number of such
+    halvings that depends on the dtype alone (31 in float32, 63 in float64), so that a fixed number
+    of steps always suffices, however flat, steep or far away the function.
 
-    The value carries the gradients of the implicit function theorem,
-    dx = (d target − ∂f/∂θ dθ) / f′(x), for everything f depends on.
+    An element stops once |f(x) − target| ≤ 4ε (|target| + min(1, f′)) or its bracket is 4ε|x| wide:
+    a small step alone proves nothing where a steep stretch ends in a flat one. Eagerly the
+    iteration ends when all elements have stopped; traced, it runs the whole fixed number of steps.
+    Both take the same steps, and no element depends on another.
+
+    The result carries the gradients of the implicit function theorem,
+    dx = (d target − ∂f/∂θ dθ) / f′(x), for everything f depends on: first derivatives only.
 
     Args:
         f: the function and the logarithm of its derivative; must be increasing.
         target: values to reach. Shape (*,).
-        lower: where f ≤ target. Shape (*,).
-        upper: where f ≥ target. Shape (*,).
+        lower: where f ≤ target, up to rounding. Shape (*,).
+        upper: where f ≥ target, up to rounding. Shape (*,).
     """
     with torch.no_grad():
         x = _bracketed_newton(f, target.detach(), lower.detach(), upper.detach())
     if not torch.is_grad_enabled():
         return x
     value, log_slope = f(x)
-    step = (target - value) * torch.exp(-log_slope.detach().clamp(min=-80.0, max=80.0))
-    return x + (step - step.detach())
+    miss = target - value
+    # The difference is exactly 0, so that the value is x whatever its (possibly huge) factor.
+    return x + (miss - miss.detach()) * _reciprocal(log_slope.detach())
 
 
 def _bracketed_newton(f: Monotone, target: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     lower, upper, target = torch.broadcast_tensors(lower, upper, target)
-    eps = torch.finfo(target.dtype).eps
+    info = torch.finfo(target.dtype)
     traced = is_traced()
-    bits = 24 if target.dtype == torch.float32 else 53
-    steps = 2 * bits if traced else 400
-    x = lower + (upper - lower) / 2
+    halvings = math.ceil(math.log2(2 * (math.log(info.max) + math.log(2)) / info.eps))
+    first_width = torch.asinh(upper) - torch.asinh(lower)
+    tolerance = 4 * info.eps
+    size = target.abs()
+    x = lower / 2 + upper / 2
     last = before_last = upper - lower
-    for _ in range(steps):
+    done = torch.zeros_like(x, dtype=torch.bool)
+    for i in range(_SLACK + halvings + 1):
         value, log_slope = f(x)
         residual = value - target
-        upper = torch.where(residual > 0, x, upper)
-        lower = torch.where(residual > 0, lower, x)
-        newton = x - residual * torch.exp(-log_slope.clamp(min=-80.0, max=80.0))
-        bad = ~((newton > lower) & (newton < upper)) | (2 * (newton - x).abs() > before_last)
-        proposal = torch.where(bad, lower + (upper - lower) / 2, newton)
-        proposal = torch.where(residual == 0, x, proposal)
-        before_last, last = last, (proposal - x).abs()
-        x = proposal
-        if not traced and bool((last <= 2 * eps * (1 + x.abs())).all()):
+        miss, scale = residual.abs(), _reciprocal(log_slope)
+        # Written so that a NaN stops: nothing more can be done for it.
+        far = (miss > tolerance * (size + 1)) | (miss * scale > tolerance * (size * scale + 1))
+        upper = torch.where(residual >= 0, x, upper)
+        lower = torch.where(residual <= 0, x, lower)
+        reach = tolerance * torch.maximum(lower.abs(), upper.abs())
+        done = done | ~(far & (upper - lower > reach))
+        if not traced and bool(done.all()):
             break
+        step = residual * scale
+        tiny = step.abs() < reach / 2
+        step = torch.where(tiny, torch.copysign(reach / 2, residual), step)
+        newton = x - step
+        good = (newton >= lower - reach) & (newton <= upper + reach)
+        good = good & (tiny | (2 * step.abs() <= before_last))
+        proposal = torch.where(good, newton.clamp(lower, upper), lower / 2 + upper / 2)
+        if i >= _SLACK:
+            low, high = torch.asinh(lower), torch.asinh(upper)
+            late = high - low > first_width * 0.5 ** (i - _SLACK)
+            middle = torch.sinh((low + high) / 2).clamp(lower, upper)
+            proposal = torch.where(late, middle, proposal)
+        before_last, last = last, (proposal - x).abs()
+        x = torch.where(done, x, proposal)
     return x
+
+
+def _reciprocal(log_slope: Tensor) -> Tensor:
+    limit = 80.0 if log_slope.dtype == torch.float32 else 700.0
+    return torch.exp(-log_slope.clamp(min=-limit, max=limit))

@@ -1,4 +1,4 @@
-"""Where a map or a density lives: the line, a half-line, an interval, the circle, or whole numbers."""
+"""Where a map or a density lives: the line, a half-line, an interval, the circle, integers."""
 
 import math
 from dataclasses import dataclass

@@ -82,7 +82,8 @@ def run(*command: str | Path, **options) -> subprocess.CompletedProcess:
 
 def check_run(*command: str | Path, **options) -> str:
     done = run(*command, **options)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    if done.returncode:
+        pytest.fail(f"{command[0]}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
 
 

@@ -1,1 +1,57 @@
 """Bijections: invertible maps that know their log-determinant."""
+
+from diffeo.bijections.autoregressive import Autoregressive
+from diffeo.bijections.base import Bijection
+from diffeo.bijections.chain import Chain, Inverse
+from diffeo.bijections.coupling import Coupling
+from diffeo.bijections.dequantize import Dequantize
+from diffeo.bijections.elementwise import Elementwise
+from diffeo.bijections.fixed import (
+    Exp,
+    FixedAffine,
+    LeakyReLU,
+    Log,
+    Logit,
+    Rescale,
+    Sigmoid,
+    Softplus,
+    Tanh,
+)
+from diffeo.bijections.linear import FullLinear, LULinear, Permutation, QRLinear
+from diffeo.bijections.lowrank import Planar, Radial, Sylvester
+from diffeo.bijections.normalization import ActNorm, BatchNorm, Standardize
+from diffeo.bijections.partition import Alternate, Halves, Mask, Partition, RandomHalf
+
+__all__ = [
+    "ActNorm",
+    "Alternate",
+    "Autoregressive",
+    "BatchNorm",
+    "Bijection",
+    "Chain",
+    "Coupling",
+    "Dequantize",
+    "Elementwise",
+    "Exp",
+    "FixedAffine",
+    "FullLinear",
+    "Halves",
+    "Inverse",
+    "LULinear",
+    "LeakyReLU",
+    "Log",
+    "Logit",
+    "Mask",
+    "Partition",
+    "Permutation",
+    "Planar",
+    "QRLinear",
+    "Radial",
+    "RandomHalf",
+    "Rescale",
+    "Sigmoid",
+    "Softplus",
+    "Standardize",
+    "Sylvester",
+    "Tanh",
+]

@@ -1,4 +1,4 @@
-"""Autoregressive maps: each value through a scalar map whose parameters depend on the values before it."""
+"""Autoregressive maps: a scalar map for each value, as the values before it say."""
 
 import torch
 from torch import Tensor
@@ -14,13 +14,15 @@ from diffeo.solvers import is_traced
 class Autoregressive(Bijection):
     """z_i = τ(x_i; θ_i(x_{<i}, context)), log|det| = Σ log dz_i/dx_i: the Jacobian is triangular.
 
-    The forward direction is one parallel pass of the network. The inverse is sequential, through the network's
-    stepper, at a total cost of about one parallel pass. It is differentiable: up to `unroll` positions the steps
-    themselves are recorded; beyond, gradients come from the implicit function theorem, Jᵀw = v being solved by
-    fixed-point iteration w ← (v − (Jᵀ − diag J)w) / diag J, which ends after at most as many rounds as there are
-    positions, and stops when it has converged.
+    The forward direction is one parallel pass of the network. The inverse is sequential, through
+    the network's stepper, at a total cost of about one parallel pass. It is differentiable: up to
+    `unroll` positions the steps themselves are recorded; beyond, gradients come from the implicit
+    function theorem, Jᵀw = v being solved by fixed-point iteration w ← (v − (Jᵀ − diag J)w) / diag
+    J, which ends after at most as many rounds as there are positions, and stops when it has
+    converged.
 
-    With one position there is no past: the map is elementwise, with parameters that depend on the context alone.
+    With one position there is no past: the map is elementwise, with parameters that depend on the
+    context alone.
 
     Args:
         scalar: τ.
@@ -29,17 +31,23 @@ class Autoregressive(Bijection):
     Shapes: x, z: (*batch, *event), the event being the network's; ladj: (*batch,).
 
     Raises:
-        ValueError: if the network gives another number of parameters than τ takes, or τ changes the support.
+        ValueError: if the network gives another number of parameters than τ takes, or τ changes the
+            support.
 
-    Reference: Papamakarios, Pavlakou & Murray, 2017, Masked autoregressive flow, arXiv:1705.07057; run backwards, as
-    `Inverse(Autoregressive(…))`: Kingma et al., 2016, Inverse autoregressive flow, arXiv:1606.04934.
+    Reference: Papamakarios, Pavlakou & Murray, 2017, Masked autoregressive flow, arXiv:1705.07057;
+        run backwards, as
+    `Inverse(Autoregressive(…))`: Kingma et al., 2016, Inverse autoregressive flow,
+    arXiv:1606.04934.
     """
 
-    def __init__(self, scalar: ScalarMap, net: CausalNetwork, unroll: int = 64):
+    def __init__(self, scalar: ScalarMap, net: CausalNetwork, unroll: int = 64) -> None:
         super().__init__()
         if net.num_params != scalar.num_params:
             name = type(scalar).__name__
-            raise ValueError(f"Autoregressive: {name} takes {scalar.num_params} parameters, the network gives {net.num_params}")
+            raise ValueError(
+                f"Autoregressive: {name} takes {scalar.num_params} parameters, "
+                f"the network gives {net.num_params}"
+            )
         self.scalar, self.net, self.unroll = scalar, net, unroll
         self.event_shape = net.event_shape
         self.event_dim = len(net.event_shape)

@@ -1,8 +1,17 @@
 """The contract of bijections."""
 
+import torch
 from torch import Tensor, nn
 
-from diffeo.contexts import Context, ContextShape, Shape, broadcast_batch, context_batch, describe, matches
+from diffeo.contexts import (
+    Context,
+    ContextShape,
+    Shape,
+    broadcast_batch,
+    context_batch,
+    describe,
+    matches,
+)
 from diffeo.supports import LINE, Support
 
 
@@ -12,21 +21,25 @@ class Bijection(nn.Module):
         z, ladj = bijection(x, context)            forward: data → latent
         x, ladj = bijection.inverse(z, context)    inverse: latent → data
 
-    `ladj` is log|det ∂output/∂input| of the direction that was run, summed over the event: one number per element of
-    the batch, in at least float32. Any number of batch dimensions may lead; those of x and of the context broadcast.
+    `ladj` is log|det ∂output/∂input| of the direction that was run, summed over the event: one
+    number per element of the batch, in at least float32. Any number of batch dimensions may lead;
+    those of x and of the context broadcast.
 
-    A subclass writes `_forward` and `_inverse`, which may rely on checked shapes and on a context whose batch
-    dimensions broadcast to those of x, and sets the attributes below.
+    A subclass writes `_forward` and `_inverse`, which may rely on checked shapes and on a context
+    whose batch dimensions broadcast to those of x, and sets the attributes below.
 
     Raises (both directions):
-        TypeError: if the input is not a tensor of floating-point numbers, or a context it needs is missing.
+        TypeError: if the input is not a tensor of floating-point numbers, or a context it needs is
+            missing.
         ValueError: if the shape of the input or of the context is not the declared one.
     """
 
     event_dim: int = 0
     """Rank of the event that comes in; 0 for maps that act on each element alone."""
     event_shape: Shape | None = None
-    """Shape of the event that comes in where it is fixed (None inside for a free extent); None where any will do."""
+    """Shape of the event that comes in where it is fixed (None inside for a free extent); None
+    where any will do.
+    """
     domain: Support | None = LINE
     """Where x lies. None: anywhere; the map moves elements about without changing them."""
     codomain: Support | None = LINE
@@ -47,7 +60,8 @@ class Bijection(nn.Module):
 
         Args:
             x: (*batch, *event).
-            context: as declared by `context_shape`, with batch dimensions that broadcast with those of x.
+            context: as declared by `context_shape`, with batch dimensions that broadcast with those
+                of x.
         """
         return self._forward(*self._admit(x, context, self.event_shape, self.event_dim))
 
@@ -58,7 +72,9 @@ class Bijection(nn.Module):
             z: (*batch, *event), the event as `output_shape` says.
             context: as in `forward`.
         """
-        shape = self.event_shape if self.event_shape is None else self.output_shape(self.event_shape)
+        shape = (
+            self.event_shape if self.event_shape is None else self.output_shape(self.event_shape)
+        )
         return self._inverse(*self._admit(z, context, shape, self.output_event_dim))
 
     def output_shape(self, event_shape: Shape) -> Shape:
@@ -68,9 +84,14 @@ class Bijection(nn.Module):
             ValueError: if the map can't take an event of that shape.
         """
         if len(event_shape) < self.event_dim:
-            raise ValueError(f"{self._name}: needs an event of rank {self.event_dim} or more, got shape {event_shape}")
+            raise ValueError(
+                f"{self._name}: needs an event of rank {self.event_dim} or more, "
+                f"got shape {event_shape}"
+            )
         if self.event_shape is not None and not _compatible(event_shape, self.event_shape):
-            raise ValueError(f"{self._name}: made for events of shape {self.event_shape}, got {event_shape}")
+            raise ValueError(
+                f"{self._name}: made for events of shape {self.event_shape}, got {event_shape}"
+            )
         return event_shape
 
     def input_shape(self, event_shape: Shape) -> Shape:
@@ -83,9 +104,10 @@ class Bijection(nn.Module):
         return self.event_dim
 
     def initialize(self, x: Tensor, context: Context = None) -> Tensor:
-        """Sets what is set from data (actnorm, standardisation, mixture offsets) and returns z = f(x).
+        """Sets what is set from data, and returns z = f(x).
 
-        Training calls this once, on a batch or on all the training data, before the first step; nothing else does.
+        That is actnorms, standardisations, offsets of mixtures. Training calls this once, on a
+        batch or on all the training data, before the first step; nothing else does.
         """
         with torch.no_grad():
             return self(x, context)[0]
@@ -94,19 +116,27 @@ class Bijection(nn.Module):
     def _name(self) -> str:
         return type(self).__name__
 
-    def _admit(self, x: Tensor, context: Context, shape: Shape | None, event_dim: int) -> tuple[Tensor, Context]:
+    def _admit(
+        self, x: Tensor, context: Context, shape: Shape | None, event_dim: int
+    ) -> tuple[Tensor, Context]:
         if not isinstance(x, Tensor):
             raise TypeError(f"{self._name}: expected a tensor, got {type(x).__name__}")
         if not x.is_floating_point():
-            raise TypeError(f"{self._name}: expected floating-point numbers, got {x.dtype}; use x.float()")
+            raise TypeError(
+                f"{self._name}: expected floating-point numbers, got {x.dtype}; use x.float()"
+            )
         rank = event_dim if shape is None else len(shape)
         cut = x.dim() - rank
         if cut < 0 or (shape is not None and not matches(x.shape[cut:], shape)):
-            wanted = f"rank {rank} or more" if shape is None else f"shape (*batch, {describe(shape)})"
+            wanted = (
+                f"rank {rank} or more" if shape is None else f"shape (*batch, {describe(shape)})"
+            )
             raise ValueError(f"{self._name}: expected {wanted}, got {tuple(x.shape)}")
         if self.context_shape is None:
             return x, context
-        batch = broadcast_batch(self._name, x.shape[:cut], context_batch(self._name, context, self.context_shape))
+        batch = broadcast_batch(
+            self._name, x.shape[:cut], context_batch(self._name, context, self.context_shape)
+        )
         return x.expand(*batch, *x.shape[cut:]), context
 
 

@@ -11,16 +11,18 @@ from diffeo.supports import Support
 
 
 class Chain(Bijection):
-    """Bijections one after another: f = f_n ∘ … ∘ f₁, the first in the list being the first that x meets.
+    """Bijections one after another: f = f_n ∘ … ∘ f₁; x meets the first in the list first.
 
-    log|det| is the sum of the parts', each over what the event has more dimensions than the part acts on.
+    log|det| is the sum of the parts', each over what the event has more dimensions than the part
+    acts on.
 
     Args:
         *bijections: the parts, in the order in which data meets them.
 
     Raises:
         TypeError: if a part is not a bijection.
-        ValueError: if a part can't take the shape, or does not live on the set, that the part before it gives.
+        ValueError: if a part can't take the shape, or does not live on the set, that the part
+            before it gives.
 
     Example:
         >>> import torch
@@ -30,14 +32,16 @@ class Chain(Bijection):
         True
     """
 
-    def __init__(self, *bijections: Bijection):
+    def __init__(self, *bijections: Bijection) -> None:
         super().__init__()
         for part in bijections:
             if not isinstance(part, Bijection):
                 raise TypeError(f"Chain: expected bijections, got {type(part).__name__}")
         self.parts = nn.ModuleList(bijections)
         self.event_shape = _chain_shape(bijections)
-        self.event_dim = _chain_rank(bijections) if self.event_shape is None else len(self.event_shape)
+        self.event_dim = (
+            _chain_rank(bijections) if self.event_shape is None else len(self.event_shape)
+        )
         self._rise = sum(part.output_event_dim - part.event_dim for part in bijections)
         self.domain, self.codomain = _chain_supports(bijections)
         self.stochastic = any(part.stochastic for part in bijections)
@@ -85,7 +89,7 @@ class Chain(Bijection):
 
 
 class Inverse(Bijection):
-    """A bijection run backwards: its forward is the other's inverse, its inverse the other's forward.
+    """A bijection run backwards: forward is the other's inverse, inverse the other's forward.
 
     An inverse autoregressive flow is `Inverse` of a masked autoregressive one.
 
@@ -96,10 +100,12 @@ class Inverse(Bijection):
         TypeError: if it draws noise: rounding has no inverse in the other direction.
     """
 
-    def __init__(self, bijection: Bijection):
+    def __init__(self, bijection: Bijection) -> None:
         super().__init__()
         if bijection.stochastic:
-            raise TypeError(f"Inverse: {type(bijection).__name__} draws noise and can't be turned round")
+            raise TypeError(
+                f"Inverse: {type(bijection).__name__} draws noise and can't be turned round"
+            )
         self.bijection = bijection
         self.event_dim = bijection.output_event_dim
         shape = bijection.event_shape
@@ -153,11 +159,16 @@ def _chain_shape(parts: Sequence[Bijection]) -> Shape | None:
     first = shape
     for i, part in enumerate(parts):
         if part.context_shape is not None and part.event_dim != len(shape):
-            raise ValueError(f"Chain: part {i} ({type(part).__name__}) takes a context and acts on rank {part.event_dim}; the event has rank {len(shape)}")
+            raise ValueError(
+                f"Chain: part {i} ({type(part).__name__}) takes a context and acts on rank "
+                f"{part.event_dim}; the event has rank {len(shape)}"
+            )
         try:
             shape = part.output_shape(shape)
         except ValueError as error:
-            raise ValueError(f"Chain: part {i} does not fit what comes before it: {error}") from None
+            raise ValueError(
+                f"Chain: part {i} does not fit what comes before it: {error}"
+            ) from None
     return first
 
 
@@ -171,8 +182,8 @@ def _chain_supports(parts: Sequence[Bijection]) -> tuple[Support | None, Support
             first = part.domain
         elif not current.same_set(part.domain):
             raise ValueError(
-                f"Chain: part {i} ({type(part).__name__}) lives on {part.domain}, but the part before it gives "
-                f"{current}; put a map between the two there (Logit, Log, …)"
+                f"Chain: part {i} ({type(part).__name__}) lives on {part.domain}, but the part before "
+                f"it gives {current}; put a map between the two there (Logit, Log, …)"
             )
         current = part.codomain
     return first, current
@@ -184,6 +195,8 @@ def _chain_context(parts: Sequence[Bijection]) -> ContextShape:
         if part.context_shape is None:
             continue
         if shape is not None and shape != part.context_shape:
-            raise ValueError(f"Chain: parts declare different contexts, {shape} and {part.context_shape}")
+            raise ValueError(
+                f"Chain: parts declare different contexts, {shape} and {part.context_shape}"
+            )
         shape = part.context_shape
     return shape

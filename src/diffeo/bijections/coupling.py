@@ -10,9 +10,12 @@ from diffeo.scalars.base import ScalarMap
 
 
 class Coupling(Bijection):
-    """z_kept = x_kept, z_changed = τ(x_changed; θ(x_kept, context)); log|det| = Σ log dz_i/dx_i over the changed part.
+    """z_kept = x_kept, z_changed = τ(x_changed; θ(x_kept, context)).
 
-    With one element nothing can be kept: the map is elementwise, with parameters that depend on the context alone.
+    log|det| = Σ log dz_i/dx_i over the changed part. The inverse costs what the forward costs.
+
+    With one element nothing can be kept: the map is elementwise, with parameters that depend on the
+    context alone.
 
     Args:
         partition: which elements are kept and which changed.
@@ -23,15 +26,17 @@ class Coupling(Bijection):
     Raises:
         ValueError: if τ changes the support, which couldn't hold for the kept part.
 
-    Reference: Dinh, Krueger & Bengio, 2014, NICE, arXiv:1410.8516; Dinh, Sohl-Dickstein & Bengio, 2016, RealNVP,
+    Reference: Dinh, Krueger & Bengio, 2014, NICE, arXiv:1410.8516; Dinh, Sohl-Dickstein & Bengio,
+        2016, RealNVP,
     arXiv:1605.08803.
     """
 
-    def __init__(self, partition: Partition, scalar: ScalarMap, net: nn.Module):
+    def __init__(self, partition: Partition, scalar: ScalarMap, net: nn.Module) -> None:
         super().__init__()
         if not scalar.domain.same_set(scalar.codomain):
             raise ValueError(
-                f"Coupling: {type(scalar).__name__} maps {scalar.domain} to {scalar.codomain}; the kept part would stay behind"
+                f"Coupling: {type(scalar).__name__} maps {scalar.domain} to {scalar.codomain}; "
+                "the kept part would stay behind"
             )
         self.partition, self.scalar, self.net = partition, scalar, net
         self.event_shape = partition.event_shape
@@ -42,12 +47,16 @@ class Coupling(Bijection):
     def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         kept, changed = self.partition.split(x)
         changed, ladj = self.scalar(changed, self.net(kept, context).to(x.dtype))
-        return self.partition.merge(kept, changed), sum_event(ladj, len(self.partition.changed_shape))
+        return self.partition.merge(kept, changed), sum_event(
+            ladj, len(self.partition.changed_shape)
+        )
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         kept, changed = self.partition.split(z)
         changed, ladj = self.scalar.inverse(changed, self.net(kept, context).to(z.dtype))
-        return self.partition.merge(kept, changed), sum_event(ladj, len(self.partition.changed_shape))
+        return self.partition.merge(kept, changed), sum_event(
+            ladj, len(self.partition.changed_shape)
+        )
 
     def extra_repr(self) -> str:
         """Says so where there is nothing to keep."""

@@ -11,18 +11,21 @@ from diffeo.scalars.base import ScalarMap
 
 
 class Elementwise(Bijection):
-    """A scalar map for every element, each with learned parameters, or parameters that depend on the context.
+    """A scalar map for every element, with parameters learned or made from the context.
 
     z_i = τ(x_i; θ_i), θ_i = w_i (+ net(context)_i); log|det| = Σ log dz_i/dx_i.
 
     Args:
         scalar: τ.
         shape: event shape.
-        net: conditioner from the context (vector) to (*shape, num_params); None for parameters that depend on nothing.
+        net: conditioner from the context (vector) to (*shape, num_params); None for parameters that
+            depend on nothing.
     Shapes: x, z: (*batch, *shape); ladj: (*batch,).
     """
 
-    def __init__(self, scalar: ScalarMap, shape: Sequence[int], net: nn.Module | None = None):
+    def __init__(
+        self, scalar: ScalarMap, shape: Sequence[int], net: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.scalar = scalar
         self.event_shape = tuple(shape)

@@ -9,7 +9,7 @@ from diffeo.contexts import Shape
 
 
 class Partition(nn.Module):
-    """Splits an event into the part that is kept and the part that is changed, and merges them again.
+    """Splits an event into the part that is kept and the part that is changed, and merges them.
 
     An event of one element is all changed, nothing kept.
     """
@@ -35,7 +35,7 @@ class Halves(Partition):
         flip: keep the second half instead.
     """
 
-    def __init__(self, features: int, flip: bool = False):
+    def __init__(self, features: int, flip: bool = False) -> None:
         super().__init__()
         self.event_shape = (_positive("Halves", features),)
         self.cut, self.flip = features // 2, flip and features > 1
@@ -66,11 +66,13 @@ class Mask(Partition):
         ValueError: if the mask keeps everything.
     """
 
-    def __init__(self, mask: Sequence | Tensor):
+    def __init__(self, mask: Sequence | Tensor) -> None:
         super().__init__()
         chosen = torch.as_tensor(mask, dtype=torch.bool)
         if bool(chosen.all()):
-            raise ValueError(f"{type(self).__name__}: the mask keeps every element, so nothing would change")
+            raise ValueError(
+                f"{type(self).__name__}: the mask keeps every element, so nothing would change"
+            )
         self.event_shape = tuple(chosen.shape)
         kept, changed = chosen.flatten().nonzero()[:, 0], (~chosen.flatten()).nonzero()[:, 0]
         self.kept_shape, self.changed_shape = (len(kept),), (len(changed),)
@@ -97,7 +99,7 @@ class Alternate(Mask):
         flip: keep the odd elements instead.
     """
 
-    def __init__(self, features: int, flip: bool = False):
+    def __init__(self, features: int, flip: bool = False) -> None:
         _positive("Alternate", features)
         self.flip = flip
         kept = (torch.arange(features) % 2 == int(flip)) & torch.tensor(features > 1)
@@ -108,8 +110,27 @@ class Alternate(Mask):
         return f"features={self.event_shape[0]}, flip={self.flip}"
 
 
-PARTITIONS: dict[str, type[Partition]] = {"halves": Halves, "alternate": Alternate}
-"""The partitions of vectors by name."""
+class RandomHalf(Mask):
+    """Keeps ⌊D/2⌋ elements of a vector, drawn at random, and changes the others; `flip` swaps.
+
+    Args:
+        features: D.
+        seed: of the draw, which does not touch the global generator: the same seed keeps the same
+            elements.
+        flip: keep the other elements instead.
+    """
+
+    def __init__(self, features: int, seed: int = 0, flip: bool = False) -> None:
+        _positive("RandomHalf", features)
+        self.seed, self.flip = seed, flip and features > 1
+        order = torch.randperm(features, generator=torch.Generator().manual_seed(seed))
+        kept = torch.zeros(features, dtype=torch.bool)
+        kept[order[: features // 2]] = True
+        super().__init__(~kept if self.flip else kept)
+
+    def extra_repr(self) -> str:
+        """Size, seed and side."""
+        return f"features={self.event_shape[0]}, seed={self.seed}, flip={self.flip}"
 
 
 def _positive(owner: str, features: int) -> int:

@@ -17,20 +17,23 @@ class Stepper(ABC):
 
         Args:
             values: (*batch, values_per_position); None before the first position.
+
         Returns:
-            The parameters of the next position, (*batch, values_per_position, num_params), and the state to go on
-            with. The old state is used up.
+            The parameters of the next position, (*batch, values_per_position, num_params), and the
+            state to go on with. The old state is used up.
         """
 
 
 class CausalNetwork(nn.Module, ABC):
-    """A network whose parameters for each position depend only on the positions before it, and on the context.
+    """A network whose parameters for a position depend on the positions before it and the context.
 
-    A *position* is an index in a fixed order of the event (a variable, a time step, a pixel) and holds one or several
-    values. The network runs in two ways that agree:
+    A *position* is an index in a fixed order of the event (a variable, a time step, a pixel) and
+    holds one or several values. The network runs in two ways that agree:
 
-    - `net(x, context)`: the parameters of every position in one parallel pass, (*batch, *event, num_params);
-    - `net.stepper(batch, context)`: the same, position by position, from cached state, at a total cost of about one
+    - `net(x, context)`: the parameters of every position in one parallel pass, (*batch, *event,
+    num_params);
+    - `net.stepper(batch, context)`: the same, position by position, from cached state, at a total
+    cost of about one
       parallel pass.
     """
 

@@ -1,5 +1,6 @@
-"""MADE: a masked autoencoder whose output for each variable depends only on the variables before it."""
+"""MADE: a masked autoencoder whose output for a variable depends on the variables before it."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -16,17 +17,18 @@ from diffeo.solvers import is_traced
 class MADE(CausalNetwork):
     """Masked autoencoder for distribution estimation, with several parameters a variable.
 
-    Variables are taken in the order o₀, o₁, …, o_{D−1}. Every hidden unit has a degree m and sees the first m of them
-    (and hidden units of degree ≤ m); the parameters of o_i see hidden units of degree ≤ i. Degrees run from 0 (context
-    alone; from 1 where there is no context) to D − 1 and are sorted within each layer, so that the units that a step
-    newly needs are a contiguous block of rows whose weights are all in use: stepping multiplies each weight once.
+    Variables are taken in the order o₀, o₁, …, o_{D−1}. Every hidden unit has a degree m and sees
+    the first m of them (and hidden units of degree ≤ m); the parameters of o_i see hidden units of
+    degree ≤ i. Degrees run from 0 (context alone; from 1 where there is no context) to D − 1 and
+    are sorted within each layer, so that the units that a step newly needs are a contiguous block
+    of rows whose weights are all in use: stepping multiplies each weight once.
 
     Args:
         features: D.
         num_params: parameters of each variable.
         hidden: width of every hidden layer (of every residual block, all equal).
-        context: number of features of the context vector; 0 for none. It enters the first layer; in residual networks
-            it also gates every block.
+        context: number of features of the context vector; 0 for none. It enters the first layer; in
+            residual networks it also gates every block.
         order: "forward", "reverse", or a permutation of range(D): the variables, first to last.
         activation: one of `diffeo.nets.mlp.ACTIVATIONS`.
         residual: pre-activation residual blocks (Durkan et al., 2019; Nash & Durkan, 2019).
@@ -34,7 +36,8 @@ class MADE(CausalNetwork):
     Shapes: x: (*batch, D); context: (*batch, context), broadcast; out: (*batch, D, num_params).
 
     Raises:
-        ValueError: if a number is not positive, the order is not a permutation, or residual blocks differ in width.
+        ValueError: if a number is not positive, the order is not a permutation, or residual blocks
+            differ in width.
 
     Reference: Germain, Gregor, Murray & Larochelle, 2015, MADE, arXiv:1502.03509.
     """
@@ -49,12 +52,12 @@ class MADE(CausalNetwork):
         activation: str = "relu",
         residual: bool = False,
         dropout: float = 0.0,
-    ):
+    ) -> None:
         super().__init__()
         if features < 1 or num_params < 1:
-            raise ValueError(f"MADE: features and num_params must be positive, got {features} and {num_params}")
-        if not hidden:
-            raise ValueError("MADE: needs at least one hidden layer, got hidden=()")
+            raise ValueError(
+                f"MADE: features and num_params must be positive, got {features} and {num_params}"
+            )
         check_hidden("MADE", hidden, residual)
         self.event_shape = (features,)
         self.positions = features
@@ -83,7 +86,7 @@ class MADE(CausalNetwork):
                 if context:
                     self.gates.append(nn.Linear(context, hidden[0]))
         else:
-            for before, after in zip(degrees[:-1], degrees[1:], strict=True):
+            for before, after in itertools.pairwise(degrees):
                 self.layers.append(MaskedLinear(after[:, None] >= before[None, :]))
         mask = rank[:, None] >= degrees[-1][None, :]
         self.exit = MaskedLinear(mask.repeat_interleave(num_params, dim=0))
@@ -123,7 +126,8 @@ class MADE(CausalNetwork):
     def extra_repr(self) -> str:
         """Sizes and order."""
         order = self.order if len(self.order) <= 8 else f"{self.order[0]}, …, {self.order[-1]}"
-        return f"features={self.features}, num_params={self.num_params}, hidden={self.hidden}, order={order}"
+        sizes = f"features={self.features}, num_params={self.num_params}, hidden={self.hidden}"
+        return f"{sizes}, order={order}"
 
 
 class MaskedLinear(nn.Linear):
@@ -133,7 +137,7 @@ class MaskedLinear(nn.Linear):
         mask: True where a weight is in use. Shape (out, in).
     """
 
-    def __init__(self, mask: Tensor):
+    def __init__(self, mask: Tensor) -> None:
         # Masked weights are never read, so what their start is does not matter.
         super().__init__(mask.shape[1], mask.shape[0])
         self.mask: Tensor
@@ -147,11 +151,12 @@ class MaskedLinear(nn.Linear):
 class MADEStepper(Stepper):
     """A MADE part of the way through the variables.
 
-    Keeps, for every masked layer, its input as far as it is known. A step computes the hidden units of one degree,
-    layer by layer, from the prefix of each cache, and then the parameters of one variable.
+    Keeps, for every masked layer, its input as far as it is known. A step computes the hidden units
+    of one degree, layer by layer, from the prefix of each cache, and then the parameters of one
+    variable.
     """
 
-    def __init__(self, net: MADE, batch: tuple[int, ...], context: Context):
+    def __init__(self, net: MADE, batch: tuple[int, ...], context: Context) -> None:
         self.net, self.batch = net, batch
         self.position = 0
         self.rows = math.prod(batch)
@@ -160,7 +165,9 @@ class MADEStepper(Stepper):
         self.entry_weight = net.entry.weight.index_select(1, net._to_order)  # type: ignore[arg-type]
         self.from_context = self._flat(net.context_entry, context)
         self.gates = [torch.sigmoid(self._flat(gate, context)) for gate in net.gates]  # type: ignore[arg-type]
-        widths = [net.features] + [width for width in net.hidden for _ in range(2 if net.residual else 1)]
+        widths = [net.features] + [
+            width for width in net.hidden for _ in range(2 if net.residual else 1)
+        ]
         widths += [net.hidden[-1]] if net.residual else []
         self.caches = [_Cache(self.rows, width, dtype, device, in_place) for width in widths]
 
@@ -184,7 +191,9 @@ class MADEStepper(Stepper):
 
     def _entry_units(self, start: int, end: int, i: int) -> Tensor:
         net = self.net
-        h = F.linear(self.caches[0].prefix(i), self.entry_weight[start:end, :i], net.entry.bias[start:end])
+        h = F.linear(
+            self.caches[0].prefix(i), self.entry_weight[start:end, :i], net.entry.bias[start:end]
+        )
         return h if self.from_context is None else h + self.from_context[:, start:end]
 
     def _plain_units(self, i: int) -> None:
@@ -197,7 +206,11 @@ class MADEStepper(Stepper):
                 h = self._entry_units(start, end, i)
             else:
                 layer, known = net.layers[depth - 1], net._ends[depth - 1][i]
-                h = F.linear(self.caches[depth].prefix(known), layer.weight[start:end, :known], layer.bias[start:end])  # type: ignore[index,union-attr]
+                h = F.linear(
+                    self.caches[depth].prefix(known),
+                    layer.weight[start:end, :known],
+                    layer.bias[start:end],
+                )  # type: ignore[index,union-attr]
             self.caches[depth + 1].append(net._activate(h))
 
     def _residual_units(self, i: int) -> None:
@@ -209,8 +222,16 @@ class MADEStepper(Stepper):
         for block, (first, second) in enumerate(net.layers):  # type: ignore[misc]
             outer, inner = self.caches[2 * block + 1], self.caches[2 * block + 2]
             outer.append(net._activate(h))
-            inner.append(net._activate(F.linear(outer.prefix(end), first.weight[start:end, :end], first.bias[start:end])))
-            change = F.linear(inner.prefix(end), second.weight[start:end, :end], second.bias[start:end])
+            inner.append(
+                net._activate(
+                    F.linear(
+                        outer.prefix(end), first.weight[start:end, :end], first.bias[start:end]
+                    )
+                )
+            )
+            change = F.linear(
+                inner.prefix(end), second.weight[start:end, :end], second.bias[start:end]
+            )
             h = h + (change * self.gates[block][:, start:end] if self.gates else change)
         self.caches[-1].append(h)
 
@@ -218,13 +239,15 @@ class MADEStepper(Stepper):
         if layer is None:
             return None
         h = layer(context)
-        return h.expand(*self.batch, h.shape[-1]).reshape(self.rows, -1)
+        return h.expand(*self.batch, h.shape[-1]).reshape(self.rows, h.shape[-1])
 
 
 class _Cache:
     """A matrix that grows by columns: in place where nothing looks back, else by concatenation."""
 
-    def __init__(self, rows: int, width: int, dtype: torch.dtype, device: torch.device, in_place: bool):
+    def __init__(
+        self, rows: int, width: int, dtype: torch.dtype, device: torch.device, in_place: bool
+    ) -> None:
         self.in_place = in_place
         self.known = 0
         self.data = torch.empty(rows, width if in_place else 0, dtype=dtype, device=device)
@@ -233,7 +256,11 @@ class _Cache:
         if self.in_place:
             self.data[:, self.known : self.known + columns.shape[1]] = columns
         else:
-            self.data = columns if self.known == 0 else torch.cat([self.data.to(columns.dtype), columns], dim=1)
+            self.data = (
+                columns
+                if self.known == 0
+                else torch.cat([self.data.to(columns.dtype), columns], dim=1)
+            )
         self.known += columns.shape[1]
 
     def prefix(self, end: int) -> Tensor:
@@ -248,7 +275,9 @@ def _degrees(width: int, lowest: int, highest: int) -> Tensor:
 def _as_order(order: str | Sequence[int], features: int) -> tuple[int, ...]:
     if isinstance(order, str):
         if order not in ("forward", "reverse"):
-            raise ValueError(f'MADE: order must be "forward", "reverse" or a permutation, got {order!r}')
+            raise ValueError(
+                f'MADE: order must be "forward", "reverse" or a permutation, got {order!r}'
+            )
         variables = range(features)
         return tuple(variables if order == "forward" else reversed(variables))
     chosen = tuple(int(i) for i in order)

@@ -1,6 +1,8 @@
 """Conditioners for vectors: multilayer perceptrons and residual networks."""
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ ACTIVATIONS = {"relu": F.relu, "elu": F.elu, "tanh": torch.tanh, "silu": F.silu,
 """The activations by name."""
 
 
-def activation_named(name: str):
+def activation_named(name: str) -> Callable[[Tensor], Tensor]:
     """The activation of that name.
 
     Raises:
@@ -26,11 +28,14 @@ def activation_named(name: str):
 class MLP(nn.Module):
     """A conditioner for vectors: (x, context) ↦ parameters, zero at the start.
 
-    Plain: h₁ = a(W₁x + Vc + b₁), h_{l+1} = a(W_l h_l + b_l), θ = W h + b with W = b = 0 at the start. Residual
-    (Durkan et al., 2019, arXiv:1906.04032): h ← h + (W′ a(W a(h) + …) + …) ⊙ σ(V_l c), one block a hidden layer.
+    Plain: h₁ = a(W₁x + Vc + b₁), h_{l+1} = a(W_l h_l + b_l), θ = W h + b with W = b = 0 at the
+        start. Residual
+    (Durkan et al., 2019, arXiv:1906.04032): h ← h + (W′ a(W a(h) + …) + …) ⊙ σ(V_l c), one block a
+    hidden layer.
 
     Args:
-        features: how many inputs; 0 for a network of the context alone, or of nothing (learned constants).
+        features: how many inputs; 0 for a network of the context alone, or of nothing (learned
+            constants).
         out_shape: event shape of the parameters.
         hidden: width of every hidden layer (of every block, all equal, when residual).
         context: number of features of the context vector; 0 for none.
@@ -40,7 +45,8 @@ class MLP(nn.Module):
     Shapes: x: (*batch, features); context: (*batch, context), broadcast; out: (*batch, *out_shape).
 
     Raises:
-        ValueError: if a width is not positive, blocks differ in width, or the activation is unknown.
+        ValueError: if a width is not positive, blocks differ in width, or the activation is
+            unknown.
     """
 
     def __init__(
@@ -52,32 +58,34 @@ class MLP(nn.Module):
         activation: str = "relu",
         residual: bool = False,
         dropout: float = 0.0,
-    ):
+    ) -> None:
         super().__init__()
         check_hidden(type(self).__name__, hidden, residual)
         self.features, self.out_shape, self.context = features, tuple(out_shape), context
         self.context_shape: ContextShape = (context,) if context else None
         self.activation, self.residual, self.dropout = activation, residual, dropout
         self._activate = activation_named(activation)
-        width = hidden[0] if hidden else 0
+        width = hidden[0]
         self.layers = nn.ModuleList()
         self.gates = nn.ModuleList()
-        self.entry = nn.Linear(features, width) if hidden and features else None
-        self.context_entry = nn.Linear(context, width) if hidden and context else None
+        self.entry = nn.Linear(features, width) if features else None
+        self.context_entry = nn.Linear(context, width) if context else None
+        size = math.prod(self.out_shape)
+        self.constant = None if features or context else nn.Parameter(torch.zeros(size))
+        if self.constant is not None:
+            return
         if residual:
             for _ in hidden:
-                self.layers.append(nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)]))
+                self.layers.append(
+                    nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)])
+                )
                 if context:
                     self.gates.append(nn.Linear(context, width))
         else:
-            self.layers.extend(nn.Linear(a, b) for a, b in zip(hidden[:-1], hidden[1:], strict=True))
-        self.has_inputs = bool(hidden) and bool(features or context)
-        size = int(torch.Size(self.out_shape).numel())
-        self.exit = nn.Linear(hidden[-1], size) if self.has_inputs else None
-        self.constant = None if self.has_inputs else nn.Parameter(torch.zeros(size))
-        if self.exit is not None:
-            nn.init.zeros_(self.exit.weight)
-            nn.init.zeros_(self.exit.bias)
+            self.layers.extend(nn.Linear(a, b) for a, b in itertools.pairwise(hidden))
+        self.exit = nn.Linear(hidden[-1], size)
+        nn.init.zeros_(self.exit.weight)
+        nn.init.zeros_(self.exit.bias)
 
     def forward(self, x: Tensor | None = None, context: Context = None) -> Tensor:
         """Parameters of shape (*batch, *out_shape)."""
@@ -91,7 +99,7 @@ class MLP(nn.Module):
             from_context = self.context_entry(context)
             h = from_context if h is None else h + from_context
         h = self._blocks(h, context) if self.residual else self._plain(h)  # type: ignore[arg-type]
-        return self.exit(h).reshape(*h.shape[:-1], *self.out_shape)  # type: ignore[misc]
+        return self.exit(h).reshape(*h.shape[:-1], *self.out_shape)
 
     def _plain(self, h: Tensor) -> Tensor:
         h = self._drop(self._activate(h))
@@ -112,7 +120,9 @@ class MLP(nn.Module):
 
 
 def check_hidden(owner: str, hidden: Sequence[int], residual: bool) -> None:
-    """Refuses widths that are not positive, and residual blocks of different widths."""
+    """Refuses no layers, widths that are not positive, and residual blocks of different widths."""
+    if not hidden:
+        raise ValueError(f"{owner}: needs at least one hidden layer, got hidden={hidden!r}")
     if any(not isinstance(width, int) or width < 1 for width in hidden):
         raise ValueError(f"{owner}: hidden must hold positive whole numbers, got {tuple(hidden)}")
     if residual and len(set(hidden)) > 1:

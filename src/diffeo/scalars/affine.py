@@ -1,4 +1,4 @@
-"""Additive and affine maps."""
+"""Shifts, scales, and both."""
 
 import math
 
@@ -28,10 +28,46 @@ class Additive(ScalarMap):
         return x, torch.zeros_like(x)
 
 
-class Affine(ScalarMap):
-    """A bounded scale and a shift: z = eˢ x + t with s = a / (1 + |a| / B); log dz/dx = s. Inverse: x = (z − t) e⁻ˢ.
+class Scaling(ScalarMap):
+    """A bounded scale: z = eˢ x with s = a / (1 + |a| / B); log dz/dx = s. Inverse: x = z e⁻ˢ.
 
-    The log-scale s lies in (−B, B) whatever the network says, so that training can't drive it to infinity.
+    Parameters: (a).
+
+    Args:
+        log_scale_bound: B; log 1000 unless told.
+    Reference: Dinh, Krueger & Bengio, 2014, NICE, arXiv:1410.8516, section 3.3.
+    """
+
+    num_params = 1
+
+    def __init__(self, log_scale_bound: float = math.log(1000.0)) -> None:
+        super().__init__()
+        self.log_scale_bound = _positive_bound("Scaling", log_scale_bound)
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """z = eˢ x and s."""
+        log_scale = soft_bound(params[..., 0], self.log_scale_bound)
+        z = x * log_scale.exp()
+        return z, log_scale.expand_as(z)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """x = z e⁻ˢ and −s."""
+        log_scale = soft_bound(params[..., 0], self.log_scale_bound)
+        x = z * (-log_scale).exp()
+        return x, (-log_scale).expand_as(x)
+
+    def extra_repr(self) -> str:
+        """The bound."""
+        return f"log_scale_bound={self.log_scale_bound:.4g}"
+
+
+class Affine(ScalarMap):
+    """A bounded scale and a shift: z = eˢ x + t with s = a / (1 + |a| / B); log dz/dx = s.
+
+    Inverse: x = (z − t) e⁻ˢ.
+
+    The log-scale s lies in (−B, B) whatever the network says, so that training can't drive it to
+    infinity.
 
     Parameters: (t, a).
 
@@ -42,11 +78,9 @@ class Affine(ScalarMap):
 
     num_params = 2
 
-    def __init__(self, log_scale_bound: float = math.log(1000.0)):
+    def __init__(self, log_scale_bound: float = math.log(1000.0)) -> None:
         super().__init__()
-        if not log_scale_bound > 0:
-            raise ValueError(f"Affine: log_scale_bound must be positive, got {log_scale_bound}")
-        self.log_scale_bound = log_scale_bound
+        self.log_scale_bound = _positive_bound("Affine", log_scale_bound)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z = eˢ x + t and s."""
@@ -70,5 +104,11 @@ class Affine(ScalarMap):
 
 
 def soft_bound(raw: Tensor, bound: float) -> Tensor:
-    """a / (1 + |a| / B): the identity near 0, inside (−B, B) everywhere, with a continuous derivative."""
+    """a / (1 + |a| / B): near 0 the identity, inside (−B, B) everywhere, once differentiable."""
     return raw / (1 + raw.abs() / bound)
+
+
+def _positive_bound(owner: str, bound: float) -> float:
+    if not bound > 0:
+        raise ValueError(f"{owner}: log_scale_bound must be positive, got {bound}")
+    return bound

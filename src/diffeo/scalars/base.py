@@ -10,14 +10,15 @@ from diffeo.supports import LINE, Support
 class ScalarMap(nn.Module, ABC):
     """An increasing map z = τ(x; θ) of one variable, whose parameters θ a conditioner supplies.
 
-    A scalar map holds options and no weights. It is applied element by element: x and z have some shape (*,), the
-    parameters (*, num_params), or anything that broadcasts to them. Parameters are unconstrained; the map bounds them
-    itself and states the bounds. At zero parameters it is the identity (mixtures: to 1e-3), so that a conditioner whose
-    last layer starts at zero starts a flow at the identity.
+    A scalar map holds options and no weights. It is applied element by element: x and z have some
+    shape (*,), the parameters (*, num_params), or anything that broadcasts to them. Parameters are
+    unconstrained; the map bounds them itself and states the bounds. At zero parameters it is the
+    identity (mixtures: to 1e-3), so that a conditioner whose last layer starts at zero starts a
+    flow at the identity.
 
-    `forward(x, params)` returns (z, log dz/dx); `inverse(z, params)` returns (x, log dx/dz); the logarithms have the
-    shape of x. Both are differentiable in both arguments, compile without graph breaks, and are finite wherever the
-    exact value is representable.
+    `forward(x, params)` returns (z, log dz/dx); `inverse(z, params)` returns (x, log dx/dz); the
+    logarithms have the shape of x. Both are differentiable in both arguments, compile without graph
+    breaks, and are finite wherever the exact value is representable.
     """
 
     num_params: int

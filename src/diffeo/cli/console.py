@@ -1,0 +1,80 @@
+"""Where all that a person reads goes: results to stdout, what happens meanwhile to stderr."""
+
+import math
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+
+class Console:
+    """Prints for a person.
+
+    Args:
+        quiet: whether to keep silent about what happens meanwhile.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.started = time.monotonic()
+
+    def say(self, line: str = "") -> None:
+        """A line of the result, on stdout."""
+        print(line)
+
+    def rows(self, rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
+        """Rows of a table, columns aligned: the result's figures. The last column may be long."""
+        columns = max(map(len, rows), default=0) - 1
+        widths = [max(len(row[i]) for row in rows if len(row) > i) for i in range(columns)]
+        for row in rows:
+            cells = [cell.ljust(widths[i]) if i < columns else cell for i, cell in enumerate(row)]
+            self.say((" " * indent + "  ".join(cells)).rstrip())
+
+    def note(self, line: str) -> None:
+        """A line about what happens, on stderr; none when quiet."""
+        if not self.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    def warn(self, line: str) -> None:
+        """A line that the person should see even when quiet, on stderr."""
+        print(f"diffeo: {line}", file=sys.stderr, flush=True)
+
+    @property
+    def elapsed(self) -> str:
+        """The time since the command began."""
+        return duration(time.monotonic() - self.started)
+
+
+@contextmanager
+def told_plainly(console: Console) -> Iterator[None]:
+    """Shows warnings as a line each, without the place in the program that they come from."""
+
+    def show(message: Warning | str, category: type[Warning], *place: object) -> None:
+        console.warn(" ".join(str(message).split()))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: 0.42 s, 12.3 s, 4 min 05 s, 1 h 02 min."""
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def count(n: int, noun: str) -> str:
+    """A number of things: 1 row, 12,000 rows."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A figure with enough digits to compare it, or what it is if it is not finite."""
+    if math.isnan(value):
+        return "not a number"
+    return f"{value:,.{digits}f}" if math.isfinite(value) else ("−∞" if value < 0 else "∞")

@@ -1,0 +1,220 @@
+"""`diffeo demo`: the whole path on real data that scikit-learn ships, in a few minutes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffeo.cli.commands import Demo
+from diffeo.cli.compute import set_threads
+from diffeo.cli.console import Console, count, duration
+from diffeo.cli.errors import CommandError
+from diffeo.cli.files import check_out_folder, staged
+from diffeo.cli.progress import progress_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diffeo.density import Density
+    from diffeo.train import Evaluation, History
+
+# Chosen on the validation part; the test part is read once, by this program.
+MODEL: dict[str, Any] = {
+    "name": "realnvp",
+    "levels": 17,
+    "marginals": 16,
+    "transforms": 6,
+    "hidden": (128, 128),
+}
+TRAINING: dict[str, Any] = {"max_steps": 2_500, "batch_size": 128, "learning_rate": 2e-3}
+
+SIDE = 8
+LEVELS = 16.0
+"""The darkest of the 17 levels."""
+NOISE_DRAWS = 10
+DRAWN = 500
+"""Samples written."""
+SHOWN = 100
+"""Digits in a block of a picture."""
+BASELINES = {
+    "independent": "independent categorical pixels",
+    "gaussian": "full-covariance Gaussian",
+}
+
+
+def run(command: Demo, console: Console) -> None:
+    """Trains, samples, scores; writes a folder of tables and pictures; prints what to look at."""
+    check_out_folder(command.out, overwrite=True, mark="model/config.json")
+    if command.max_steps is not None and command.max_steps < 1:
+        raise CommandError(f"--max-steps must be positive, got {command.max_steps}")
+    set_threads(command.threads)
+    from diffeo.data import digits
+
+    parts = digits()
+    console.note(
+        f"handwritten digits, 8×8 pixels of 17 levels: {len(parts['train']):,} to learn from, "
+        f"{len(parts['validation'])} to choose by, {len(parts['test'])} to test on"
+    )
+    with staged(command.out, last=("config.json",)) as folder:
+        model, history = _train(command, parts, console)
+        evaluation = _score(folder, model, parts["test"])
+        _sample(folder, command, model, parts["test"])
+        compared = _draw_curve(folder, history, parts)
+        _save(folder, command, model, history, evaluation)
+    _tell(command, console, evaluation, compared)
+
+
+def _train(
+    command: Demo, parts: "dict[str, Tensor]", console: Console
+) -> "tuple[Density, History]":
+    import torch
+
+    from diffeo.models import create
+    from diffeo.train import fit
+
+    torch.manual_seed(command.seed)
+    model = create(features=SIDE * SIDE, **MODEL)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    console.note(f"training {MODEL['name']}: {count(parameters, 'parameter')}")
+    settings = TRAINING | ({} if command.max_steps is None else {"max_steps": command.max_steps})
+    history = fit(
+        model,
+        parts["train"],
+        validation=parts["validation"],
+        seed=command.seed,
+        device="cpu",
+        progress=progress_of(console),
+        **settings,
+    )
+    console.note(f"trained {count(history.steps[-1], 'step')} in {duration(history.seconds[-1])}")
+    return model, history
+
+
+def _score(folder: Path, model: "Density", test: "Tensor") -> "Evaluation":
+    """Scores the test digits, and the same upside down: no digit is likely to be written so."""
+    import pandas as pd
+
+    from diffeo.data import write_table
+    from diffeo.report import image_grid, save_figure, score_histogram
+    from diffeo.train import score
+    from diffeo.train.evaluate import summarize
+
+    scores = score(model, test, noise_draws=NOISE_DRAWS)
+    turned = score(model, test.flip(-1), noise_draws=1)
+    row = range(1, len(test) + 1)
+    table = pd.DataFrame({"row": row, "log_likelihood": scores.double().numpy()})
+    write_table(table, folder / "scores.csv")
+    drawn = score_histogram(
+        {"test digits": scores.tolist(), "the same, upside down": turned.tolist()},
+        unit="log-likelihood of a digit, nats",
+        title="How likely the model finds digits it has not seen",
+    )
+    save_figure(drawn, folder / "scores.png")
+    order = scores.argsort()
+    chosen = {"likeliest test digits": order.flip(0)[:20], "strangest test digits": order[:20]}
+    drawn = image_grid(
+        {name: _images(test[index]) for name, index in chosen.items()},
+        levels=LEVELS,
+        captions={
+            name: [f"{float(scores[i]):.0f} nats" for i in index] for name, index in chosen.items()
+        },
+    )
+    save_figure(drawn, folder / "strangest.png")
+    return summarize(scores, dimensions=test.shape[1], bound=not model.exact)
+
+
+def _sample(folder: Path, command: Demo, model: "Density", test: "Tensor") -> None:
+    import pandas as pd
+    import torch
+
+    from diffeo.data import write_table
+    from diffeo.report import image_grid, save_figure
+
+    samples = model.sample(DRAWN, generator=torch.Generator().manual_seed(command.seed))
+    table = pd.DataFrame(samples.round().to(torch.uint8).numpy(), columns=_pixel_names())
+    write_table(table, folder / "samples.csv")
+    blocks = {"real digits": _images(test[:SHOWN]), "the model's": _images(samples[:SHOWN])}
+    save_figure(image_grid(blocks, levels=LEVELS), folder / "samples.png")
+
+
+def _draw_curve(folder: Path, history: "History", parts: "dict[str, Tensor]") -> dict[str, float]:
+    """Draws the learning curve in bits/dim; gives the baselines on the test part."""
+    from diffeo.report import learning_curve, save_figure
+    from diffeo.train import baselines, bits_per_dim
+
+    def bits(nats: list[float]) -> list[float]:
+        return [bits_per_dim(value, SIDE * SIDE) for value in nats]
+
+    def compared(part: str) -> dict[str, float]:
+        nats = baselines(parts["train"], parts[part], discrete=True)
+        return {name: bits_per_dim(nats[key], SIDE * SIDE) for key, name in BASELINES.items()}
+
+    drawn = learning_curve(
+        (history.steps, bits(history.train)),
+        (history.steps, bits(history.validation)),
+        unit="bits/dim, one-sample bound",
+        higher_is_better=False,
+        baselines=compared("validation"),
+        title=f"{MODEL['name']} on handwritten digits",
+    )
+    save_figure(drawn, folder / "curve.png")
+    return compared("test")
+
+
+def _save(
+    folder: Path, command: Demo, model: "Density", history: "History", evaluation: "Evaluation"
+) -> None:
+    from diffeo.data import Column, Columns
+    from diffeo.io import save
+
+    columns = Columns(tuple(Column(name) for name in _pixel_names()))
+    training = {
+        "rows": history.rows,
+        "validation_rows": history.validation_rows,
+        "steps": history.steps[-1],
+        "best_step": history.best_step,
+        "stopped": history.stopped,
+        "seconds": history.seconds[-1],
+        "options": TRAINING | {"seed": command.seed},
+        "test": evaluation.to_dict(),
+    }
+    save(model, folder / "model", columns=columns.to_json(), training=training)
+
+
+def _tell(
+    command: Demo, console: Console, evaluation: "Evaluation", compared: dict[str, float]
+) -> None:
+    out = command.out
+    error = evaluation.standard_error * evaluation.bits_per_dim / abs(evaluation.log_likelihood)
+    console.say(f"test digits, bits/dim, lower is better ({console.elapsed} in all):")
+    console.rows(
+        [[MODEL["name"], f"{evaluation.bits_per_dim:.3f} ± {error:.3f}", _BOUND]]
+        + [[name, f"{value:.3f}"] for name, value in compared.items()]
+    )
+    console.say("look at")
+    console.rows(
+        [
+            [f"{out}/samples.png", "digits that the model drew, beside real ones"],
+            [f"{out}/strangest.png", "test digits that it finds likeliest and strangest"],
+            [f"{out}/scores.png", "its scores, and how they fall when digits stand on their head"],
+            [f"{out}/curve.png", "how it learned"],
+            [f"{out}/samples.csv, scores.csv", "the same as tables"],
+        ]
+    )
+    console.say("next")
+    console.rows(
+        [
+            [f"diffeo sample {out}/model -n 1000 --out digits.csv", "more digits"],
+            [f"diffeo info {out}/model", "what the model is"],
+            ["diffeo train nsf TABLE --out runs/a", "a model of a table of yours"],
+        ]
+    )
+
+
+_BOUND = f"(one-sample bound, mean of {NOISE_DRAWS} noise draws)"
+
+
+def _images(rows: "Tensor") -> Any:
+    return rows.reshape(-1, SIDE, SIDE).numpy()
+
+
+def _pixel_names() -> list[str]:
+    return [f"pixel_{i}_{j}" for i in range(SIDE) for j in range(SIDE)]

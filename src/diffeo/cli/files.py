@@ -1,0 +1,102 @@
+"""Files and folders that commands write: checked before the work, put in place whole after it."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from diffeo.cli.errors import CommandError
+
+
+def check_out_file(path: Path, *, overwrite: bool) -> None:
+    """Refuses a table that could not be written later.
+
+    Raises:
+        CommandError: if it exists (without `overwrite`), is a folder, or its folder does not exist.
+        DataError: if its name ends in no known kind.
+    """
+    from diffeo.data.tables import suffix_of
+
+    if path.is_dir():
+        raise CommandError(f"--out {path}: is a folder; give the name of a file")
+    suffix_of(path)
+    if path.exists() and not overwrite:
+        raise CommandError(f"--out {path}: exists; give another name, or --overwrite")
+    if not path.absolute().parent.is_dir():
+        raise CommandError(f"--out {path}: there is no folder {path.parent}; make it first")
+    with tempfile.TemporaryFile(dir=path.absolute().parent):
+        pass  # only to learn now, not after the work, that nothing can be written there
+
+
+def check_out_folder(path: Path, *, overwrite: bool, mark: str = "config.json") -> None:
+    """Refuses a folder that could not be filled later.
+
+    Args:
+        path: the folder.
+        overwrite: whether results that are there may be replaced.
+        mark: the file by which a folder is known as one that this command made.
+
+    Raises:
+        CommandError: if it is a file, holds something else than earlier results, or holds those
+            and `overwrite` is not set.
+    """
+    if path.exists() and not path.is_dir():
+        raise CommandError(f"--out {path}: is a file; give a folder")
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not (path / mark).exists():
+        raise CommandError(
+            f"--out {path}: exists and was not made by this command; give a new folder"
+        )
+    if not overwrite:
+        raise CommandError(f"--out {path}: exists; give another folder, or --overwrite")
+
+
+@contextmanager
+def staged(out: Path, *, last: Sequence[str] = ()) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when the block ends, and vanishes if it fails.
+
+    It stands beside `out`, so that the last step is a rename. Where `out` is a folder that holds
+    something, its files are replaced one by one and others stay.
+
+    Args:
+        out: the folder; made with its parents.
+        last: names of files to replace last, those that make the folder valid.
+    """
+    out = out.absolute()
+    made = _make_parents(out.parent)
+    done = False
+    try:
+        beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
+        try:
+            yield beside
+            beside.chmod(0o755)
+            if out.is_dir() and any(out.iterdir()):
+                _replace_into(beside, out, last)
+            else:
+                if out.is_dir():
+                    out.rmdir()  # empty: not every system renames onto a folder
+                beside.rename(out)
+            done = True
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    finally:
+        if not done:
+            for folder in reversed(made):
+                folder.rmdir()
+
+
+def _make_parents(folder: Path) -> list[Path]:
+    """Makes a folder with its parents; those that were not there, outermost first."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()][::-1]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _replace_into(source: Path, target: Path, last: Sequence[str]) -> None:
+    paths = [path for path in source.rglob("*") if path.is_file()]
+    for path in sorted(paths, key=lambda path: (path.name in last, str(path))):
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)

@@ -1,0 +1,130 @@
+"""`diffeo info`: about a model by name, or about a trained one."""
+
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffeo.cli.commands import Info
+from diffeo.cli.console import Console, count, duration, number
+from diffeo.cli.errors import CommandError
+from diffeo.cli.train import BASELINES
+
+
+def run(command: Info, console: Console) -> None:
+    """Prints what a person wants to know before using it."""
+    from diffeo.models import MODELS
+
+    if command.what in MODELS:
+        _tell_model(command.what, console)
+    elif Path(command.what).exists() or "/" in command.what:
+        _tell_folder(Path(command.what), console)
+    else:
+        near = difflib.get_close_matches(command.what, MODELS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; models: {', '.join(MODELS)}"
+        raise CommandError(f"no model and no folder is called {command.what!r}{hint}")
+
+
+def _tell_model(name: str, console: Console) -> None:
+    from diffeo.cli.options import COMMON, model_options
+    from diffeo.models import MODELS
+
+    entry = MODELS[name]
+    text = inspect.getdoc(entry.build) or entry.summary
+    console.say(f"{name}: {text.partition('Args:')[0].strip()}")
+    console.say()
+    console.say(f"Reference: {entry.reference}")
+    options = model_options(name)
+    for title, keys in {
+        f"Options of {name}, with their defaults:": [key for key in options if key not in COMMON],
+        "Options of every model, maps in front of it:": list(COMMON),
+    }.items():
+        console.say()
+        console.say(title)
+        console.rows(
+            [
+                [_flag(key, o.default), shown(o.default), o.doc]
+                for key in keys
+                for o in [options[key]]
+            ]
+        )
+    if entry.presets:
+        console.say()
+        console.say("Presets, the settings of papers (--preset NAME):")
+        console.rows(
+            [
+                [
+                    key,
+                    ", ".join(f"{flag(option)} {shown(value)}" for option, value in preset.items()),
+                ]
+                for key, preset in entry.presets.items()
+            ]
+        )
+    console.say()
+    console.say(f"Train it: diffeo train {name} TABLE --out FOLDER")
+    console.say(f'In Python: diffeo.create("{name}", features=6)')
+
+
+def _tell_folder(folder: Path, console: Console) -> None:
+    from diffeo.data.columns import Columns
+    from diffeo.io import load, read_config
+    from diffeo.models import MODELS
+
+    config = read_config(folder)
+    model = load(folder)
+    arguments: Mapping[str, Any] = config["arguments"]
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    console.say(f"{folder}: {config['name']}. {MODELS[config['name']].summary}")
+    rows = [["parameters", f"{parameters:,}"], ["event shape", shown(arguments.get("shape"))]]
+    rows += [[flag(key), shown(value)] for key, value in arguments.items() if key != "shape"]
+    console.rows(rows)
+    if config["columns"] is not None:
+        names = Columns.from_json(config["columns"]).names
+        console.say(f"columns ({len(names)}): {', '.join(names)}")
+    training = config["training"]
+    if training and "validation" in training:
+        _tell_training(training, console)
+    versions = ", ".join(f"{key} {value}" for key, value in config["versions"].items())
+    console.say(f"written with: {versions}")
+
+
+def _tell_training(training: Mapping[str, Any], console: Console) -> None:
+    steps, seconds = training.get("steps"), training.get("seconds")
+    if isinstance(steps, int) and isinstance(seconds, (int, float)):
+        console.say(
+            f"trained on {count(training.get('rows', 0), 'row')}: {count(steps, 'step')} "
+            f"in {duration(seconds)}"
+        )
+    judged = training["validation"]
+    if not isinstance(judged, Mapping) or judged.get("log_likelihood") is None:
+        return
+    bound = ", a lower bound" if judged.get("bound") else ""
+    console.say(f"log-likelihood of {count(judged['rows'], 'held-out row')}, nats a row{bound}:")
+    error = judged.get("standard_error")
+    figure = number(judged["log_likelihood"]) + (f" ± {number(error)}" if error is not None else "")
+    rows = [["the model", figure]]
+    compared = training.get("baselines") or {}
+    rows += [
+        [BASELINES[k], number(v)] for k, v in compared.items() if k in BASELINES and v is not None
+    ]
+    console.rows(rows)
+
+
+def _flag(key: str, default: Any) -> str:
+    """An option, and how it is turned off where it is on."""
+    return flag("no-" + key if default is True else key)
+
+
+def flag(option: str) -> str:
+    """An option as it is typed."""
+    return "--" + option.replace("_", "-")
+
+
+def shown(value: Any) -> str:
+    """A value as it is typed."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " ".join(map(str, value))
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value is None else str(value)

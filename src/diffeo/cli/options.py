@@ -1,0 +1,146 @@
+"""The options of a named model, as a dataclass made from its constructor's signature."""
+
+import importlib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field, make_dataclass
+from typing import Annotated, Any, Literal, Union
+
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
+
+from diffeo.cli.commands import Train
+
+COMMON = ("levels", "standardize", "marginals")
+"""Options of `diffeo.create` that put maps in front of any flow."""
+DEFAULTS = {"standardize": True}
+"""Where the command differs from `create`: columns of a file come in units of their own."""
+
+
+class Option(typing.NamedTuple):
+    """An option of a model."""
+
+    kind: Any
+    """Its annotation."""
+    default: Any
+    doc: str
+
+
+def model_options(name: str) -> dict[str, Option]:
+    """The options of a model that the command line can take: its own, then the common ones.
+
+    Raises:
+        ValueError: if there is no such model.
+    """
+    from diffeo.models import registry
+
+    own = _options(registry.find(name).build, skip=("shape", "context"))
+    common = _options(registry.create)
+    return own | {
+        key: common[key]._replace(default=DEFAULTS.get(key, common[key].default)) for key in COMMON
+    }
+
+
+def train_command(name: str, preset: str | None) -> type[Train]:
+    """`Train`, with the options of one model in its field `options`; a preset changes defaults.
+
+    Raises:
+        ValueError: if there is no such model, or no such preset.
+    """
+    from diffeo.models import registry
+
+    options = model_options(name)
+    entry = registry.find(name)
+    if preset is not None and preset not in entry.presets:
+        there_are = ", ".join(entry.presets) or "none"
+        raise ValueError(f"{name}: no preset is called {preset!r}; there are: {there_are}")
+    chosen: Mapping[str, Any] = entry.presets[preset] if preset is not None else {}
+    fields = [
+        _field(key, option, chosen.get(key, option.default)) for key, option in options.items()
+    ]
+    holder = make_dataclass(f"{name}_options", fields, frozen=True)
+    holder.__doc__ = f"Options of {name}. {entry.summary}"
+    made = make_dataclass(
+        f"Train_{name}",
+        [("options", Annotated[holder, OmitArgPrefixes], field(default_factory=holder))],
+        bases=(Train,),
+        frozen=True,
+    )
+    made.__doc__ = Train.__doc__
+    return made
+
+
+def _options(build: Callable[..., Any], skip: Sequence[str] = ()) -> dict[str, Option]:
+    hints = typing.get_type_hints(build)
+    docs = argument_docs(inspect.getdoc(build) or "")
+    return {
+        key: Option(hints[key], parameter.default, docs.get(key, ""))
+        for key, parameter in inspect.signature(build).parameters.items()
+        if key not in skip and key in hints and is_plain(hints[key])
+    }
+
+
+def _field(key: str, option: Option, default: Any) -> tuple[str, Any, Any]:
+    kind: Any = Annotated[option.kind, arg(help=option.doc, metavar=_metavar(option.kind))]
+    if option.kind is bool:
+        kind = Annotated[bool, arg(help=option.doc)]
+        if not default:
+            kind = Annotated[kind, FlagCreatePairsOff]
+    default = tuple(default) if isinstance(default, list) else default
+    return key, kind, field(default=default)
+
+
+def argument_docs(docstring: str) -> dict[str, str]:
+    """The lines of a docstring's Args section, by argument."""
+    docs: dict[str, str] = {}
+    inside, name = False, ""
+    for line in docstring.splitlines():
+        if re.fullmatch(r"[A-Z]\w*:", line):  # a heading; indented lines below belong to it
+            inside = line == "Args:"
+        elif line.strip() and not line.startswith(" "):
+            inside = False
+        elif inside and (match := re.match(r" {4}(\**\w+): (.*)", line)):
+            name = match[1]
+            docs[name] = match[2]
+        elif inside and name and line.strip():
+            docs[name] += " " + line.strip()
+    return {key: _spelled_out(doc) for key, doc in docs.items()}
+
+
+def _spelled_out(doc: str) -> str:
+    """The text with the words themselves in the place of a reference to a tuple of words."""
+
+    def words(match: re.Match[str]) -> str:
+        module, _, name = match[1].rpartition(".")
+        found = getattr(importlib.import_module(module), name, None)
+        return ", ".join(found) if isinstance(found, tuple) else match[0]
+
+    return re.sub(r"`(diffeo[\w.]*\.[A-Z]+)`", words, doc)
+
+
+def is_plain(kind: Any) -> bool:
+    """Whether a value of this type can be written on a command line."""
+    if kind in (bool, int, float, str, type(None)):
+        return True
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        return True
+    if origin in (Union, types.UnionType):
+        return all(map(is_plain, typing.get_args(kind)))
+    if origin in (tuple, list, Sequence):
+        return all(part is Ellipsis or part in (int, float, str) for part in typing.get_args(kind))
+    return False
+
+
+def _metavar(kind: Any) -> str | None:
+    """How a value is shown in the help: N, X, NAME; None leaves it to tyro, which lists choices."""
+    origin = typing.get_origin(kind)
+    if origin in (Union, types.UnionType):
+        inner = [part for part in typing.get_args(kind) if part is not type(None)]
+        return _metavar(inner[0]) if len(inner) == 1 else None
+    if origin in (tuple, list, Sequence):
+        inner = _metavar(typing.get_args(kind)[0])
+        return f"{inner} [{inner} ...]"
+    return {int: "N", float: "X", str: "NAME"}.get(kind)

@@ -1,0 +1,244 @@
+"""The schema of a table: which columns there are, and how they become the numbers of a model and come back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffeo.data.errors import DataError
+from diffeo.data.tables import line_of
+from diffeo.extras import require
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+KINDS = ("real",)
+"""The kinds of columns there are."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        name: as in the file.
+        kind: one of `KINDS`; "real" is a finite number, modelled as it is.
+
+    Raises:
+        DataError: if the kind is unknown.
+    """
+
+    name: str
+    kind: str = "real"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise DataError(
+                f"column {self.name!r}: unknown kind {self.kind!r}; this diffeo knows {', '.join(KINDS)} "
+                "(made by a newer one? upgrade with pip install -U diffeo)"
+            )
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table, in the order in which a model sees them.
+
+    Args:
+        columns: one or more, of different names.
+
+    Raises:
+        DataError: if there is none, or two have the same name.
+
+    Example:
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"height": [1.5, 2.0], "weight": [60, 75]})
+        >>> columns = Columns.infer(frame)
+        >>> columns.to_tensor(frame[["weight", "height"]])
+        tensor([[ 1.5000, 60.0000],
+                [ 2.0000, 75.0000]])
+    """
+
+    columns: tuple[Column, ...]
+
+    def __post_init__(self) -> None:
+        if not self.columns:
+            raise DataError("the table has no columns")
+        names = self.names
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise DataError(f"two columns are named {name!r}; rename one")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, in order."""
+        return tuple(column.name for column in self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @classmethod
+    def infer(cls, frame: "DataFrame") -> "Columns":
+        """The schema of a table of numbers.
+
+        Raises:
+            DataError: if a column holds something else, a gap or an infinity, naming the file, line and column.
+        """
+        columns = cls(tuple(Column(str(name)) for name in frame.columns))
+        columns.to_tensor(frame)
+        return columns
+
+    def to_tensor(self, frame: "DataFrame", dtype: torch.dtype = torch.float32) -> Tensor:
+        """The table as numbers, columns in this schema's order whatever theirs.
+
+        Args:
+            frame: a table with exactly these columns, in any order; one from a file without names (.npy) is taken
+                to have them in this order.
+            dtype: of the result.
+        Shapes: out: (rows, len(self)).
+
+        Raises:
+            DataError: if a column is missing, unknown or holds something else than finite numbers that fit the dtype.
+        """
+        where = _where(frame)
+        frame = frame.rename(columns=str)
+        if frame.attrs.get("unnamed") and len(frame.columns) == len(self):
+            frame = frame.set_axis(list(self.names), axis=1)
+        self._check_names([str(name) for name in frame.columns], where)
+        arrays = []
+        for name in self.names:
+            values = _numbers(frame[name], name)
+            _check_finite(frame[name], name, values, dtype)
+            arrays.append(values)
+        return torch.from_numpy(np.stack(arrays, axis=1)).to(dtype)
+
+    def to_frame(self, x: Tensor) -> "DataFrame":
+        """The table of a model's numbers: the same names, the dtype of x.
+
+        Args:
+            x: (rows, len(self)).
+
+        Raises:
+            ValueError: if x has another shape.
+        """
+        pd = require("pandas", "diffeo.data")
+        if x.dim() != 2 or x.shape[1] != len(self):
+            raise ValueError(f"Columns: expected shape (rows, {len(self)}), got {tuple(x.shape)}")
+        return pd.DataFrame(x.detach().cpu().numpy(), columns=list(self.names))
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The schema as plain values."""
+        return [{"name": column.name, "kind": column.kind} for column in self.columns]
+
+    @classmethod
+    def from_json(cls, columns: Sequence[Mapping[str, Any]]) -> "Columns":
+        """The schema that `to_json` gave.
+
+        Raises:
+            DataError: if it is not one, or one of a newer version.
+        """
+        made = []
+        for i, column in enumerate(columns):
+            if not isinstance(column, Mapping) or not isinstance(column.get("name"), str):
+                raise DataError(f"column {i + 1} of the schema has no name; the file is damaged")
+            if unknown := sorted(set(column) - {"name", "kind"}):
+                raise DataError(
+                    f"column {column['name']!r} of the schema has the unknown entry {unknown[0]!r} "
+                    "(made by a newer diffeo? upgrade with pip install -U diffeo)"
+                )
+            made.append(Column(column["name"], column.get("kind", "real")))
+        return cls(tuple(made))
+
+    def _check_names(self, found: Sequence[str], where: str) -> None:
+        absent = [name for name in self.names if name not in found]
+        extra = [name for name in found if name not in self.names]
+        problems = []
+        if absent:
+            problems.append(f"lacks the {_plural('column', absent)}")
+        if extra:
+            problems.append(f"has the unknown {_plural('column', extra)}")
+        if problems:
+            advice = f"the columns must be {_listed(self.names)}"
+            raise DataError(f"{where}{' and '.join(problems)}; {advice}")
+        if len(found) != len(set(found)):
+            twice = next(name for name in found if list(found).count(name) > 1)
+            raise DataError(f"{where}has two columns named {twice!r}; rename one")
+
+
+def _numbers(column: "Series", name: str) -> np.ndarray:
+    """The column as float64, with NaN where a value is missing."""
+    import pandas as pd
+
+    if pd.api.types.is_bool_dtype(column.dtype):
+        raise DataError(
+            f"{_where(column)}column {name!r} holds True and False, not numbers; write 0 and 1, or remove it"
+        )
+    if pd.api.types.is_complex_dtype(column.dtype):
+        raise DataError(
+            f"{_where(column)}column {name!r} holds complex numbers; split it into two real columns"
+        )
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(
+        column.dtype
+    ):
+        raise DataError(
+            f"{_where(column)}column {name!r} holds dates or times, not numbers; convert or remove it"
+        )
+    values = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(
+        dtype=np.float64, na_value=np.nan
+    )
+    wrong = np.flatnonzero(np.isnan(values) & ~column.isna().to_numpy())
+    if len(wrong):
+        text = str(column.iloc[wrong[0]])
+        text = text if len(text) <= 40 else text[:37] + "…"
+        hint = " (write a decimal point, not a comma)" if _is_decimal_comma(text) else ""
+        raise DataError(
+            f"{_where(column, wrong[0])}column {name!r}: {text!r} is not a number{hint}; correct it, or remove the column"
+        )
+    return values
+
+
+def _check_finite(column: "Series", name: str, values: np.ndarray, dtype: torch.dtype) -> None:
+    largest = torch.finfo(dtype).max
+    wrong = np.flatnonzero(~(np.abs(values) <= largest))
+    if not len(wrong):
+        return
+    value = values[wrong[0]]
+    if np.isnan(value):
+        what, advice = "a value is missing", "fill it in, or remove the row"
+    elif np.isinf(value):
+        what, advice = "the value is infinite", "correct it, or remove the row"
+    else:
+        what, advice = f"{value:g} is too large for {dtype}", "rescale the column"
+    more = f" (and {len(wrong) - 1} more in this column)" if len(wrong) > 1 else ""
+    raise DataError(f"{_where(column, wrong[0])}column {name!r}: {what}{more}; {advice}")
+
+
+def _where(data: "DataFrame | Series", position: int | None = None) -> str:
+    """The place in the words of who reads the file: "table.csv, line 7, " or "row 6, "."""
+    source = data.attrs.get("source")
+    if position is None:
+        return "" if source is None else f"{source}: "
+    label = data.index[position]
+    prefix = "" if source is None else f"{source}, "
+    if source is not None and isinstance(label, (int, np.integer)):
+        line = line_of(source, int(label))
+        return f"{prefix}line {line}, " if line is not None else f"{prefix}row {int(label) + 1}, "
+    return f"{prefix}row {int(position) + 1}, "
+
+
+def _is_decimal_comma(text: str) -> bool:
+    head, comma, tail = text.strip().partition(",")
+    return bool(comma) and head.lstrip("+-").isdigit() and tail.isdigit()
+
+
+def _plural(noun: str, names: Sequence[str]) -> str:
+    return f"{noun}{'s' if len(names) > 1 else ''} {_listed(names)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:8])
+    return shown + (f", … ({len(names)} in all)" if len(names) > 8 else "")

@@ -1,0 +1,49 @@
+"""The random numbers that sampling starts from."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Where random numbers come from: how many, of which dtype, where, by which generator."""
+
+    size: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+    generator: Generator | None
+
+    def normal(self) -> Tensor:
+        """N(0, 1)."""
+        return torch.randn(
+            self.size, generator=self.generator, dtype=self.dtype, device=self.device
+        )
+
+    def uniform(self) -> Tensor:
+        """U(0, 1), never 0 or 1, whose logarithms are finite."""
+        u = torch.rand(self.size, generator=self.generator, dtype=self.dtype, device=self.device)
+        half_eps = torch.finfo(self.dtype).eps / 2
+        return u.clamp(min=half_eps, max=1 - half_eps)
+
+    def gamma(self, concentration: Tensor | float) -> Tensor:
+        """Gamma(concentration, 1), never 0, with gradients to the concentration."""
+        if not isinstance(concentration, Tensor):
+            concentration = torch.tensor(concentration, dtype=self.dtype, device=self.device)
+        drawn = torch._standard_gamma(
+            concentration.expand(self.size).contiguous(), generator=self.generator
+        )
+        return drawn.clamp(min=torch.finfo(self.dtype).tiny)
+
+
+def choose(log_weights: Tensor, u: Tensor) -> Tensor:
+    """The category whose stretch of the cumulative weights u falls in.
+
+    Args:
+        log_weights: normalised. Shape (*shape, K).
+        u: uniform numbers. Shape (*batch, *shape).
+    Shapes: out: (*batch, *shape), whole numbers in [0, K).
+    """
+    cumulative = log_weights.exp().cumsum(-1)[..., :-1]
+    return (u.unsqueeze(-1) >= cumulative).sum(-1)

@@ -1,0 +1,366 @@
+"""Model folders: `config.json` says what the model is, `model.safetensors` holds its weights. Loading runs no code."""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from diffeo.density import Density
+
+FORMAT = 1
+"""The version of the format that `save` writes; `load` reads every version up to it."""
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+
+
+class ModelFileError(ValueError):
+    """A model folder that can't be written or read. The message is one line that names the file and what to do."""
+
+
+def save(
+    model: Density,
+    directory: str | os.PathLike[str],
+    *,
+    columns: Sequence[Mapping[str, Any]] | None = None,
+    training: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Writes a model to a folder, whole or not at all.
+
+    A new folder is written beside its place and renamed into it. In a model folder that is overwritten the two files
+    are replaced, each by a rename; other files there stay. `config.json` holds `format`, `name`, `arguments`,
+    `columns`, `training`, `versions` and the digest of the weights.
+
+    Args:
+        model: one that `diffeo.create` or `load` made.
+        directory: where; made with its parents.
+        columns: the table the model was trained on, as `diffeo.data.Columns.to_json` gives it.
+        training: what to keep about the training: settings, results. Numbers that are not finite become null.
+        overwrite: whether to replace a model that is there.
+
+    Raises:
+        ModelFileError: if the model has no name and arguments to write down, if the folder exists (and is not empty),
+            if it holds something else than a model, or if it can't be written.
+    """
+    directory = Path(directory)
+    config = _config_of(model, columns, training)
+    _check_target(directory, overwrite)
+    weights = {
+        name: value.detach().cpu().contiguous().clone()
+        for name, value in model.state_dict().items()
+    }
+    with _write_errors(directory):
+        if (directory / CONFIG).exists():
+            _replace_files(directory, config, weights)
+        else:
+            _make_folder(directory, config, weights)
+
+
+def load(directory: str | os.PathLike[str], device: str | torch.device = "cpu") -> Density:
+    """Builds the model that a folder describes, with its weights, in evaluation mode.
+
+    The dtypes are those that were saved. No code of the folder is run, and the global random state stays as it was.
+
+    Args:
+        directory: what `save` wrote.
+        device: where the model should be.
+
+    Raises:
+        ModelFileError: if it is not a model folder, was made by a newer version, lacks a file, or if a file is
+            damaged, names a model or arguments that do not exist, or holds weights of other names or shapes.
+    """
+    directory = Path(directory)
+    config = read_config(directory)
+    weights = _read_weights(directory, config)
+    model = _build(directory, config)
+    _copy_weights(directory / WEIGHTS, model, weights)
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelFileError(
+            f"{directory}: can't put the model on {device}: {_one_line(error)}"
+        ) from None
+    return model.eval()
+
+
+def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `config.json` holds, checked: `name`, `arguments`, `columns`, `training`, `versions`, …
+
+    Raises:
+        ModelFileError: as `load`, of the configuration.
+    """
+    directory = Path(directory)
+    path = directory / CONFIG
+    if not directory.is_dir():
+        found = "is a file, not a folder" if directory.exists() else "does not exist"
+        raise ModelFileError(
+            f"{directory}: {found}; give the folder that `save` or `diffeo train` wrote"
+        )
+    if not path.exists():
+        raise ModelFileError(
+            f"{directory}: not a model folder, it has no {CONFIG}; give the folder that `save` or `diffeo train` wrote"
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelFileError(f"{path}: can't be read: {error.strerror}") from None
+    except ValueError as error:  # bad JSON and bad UTF-8 both
+        raise ModelFileError(
+            f"{path}: not valid JSON, the file is damaged: {_one_line(error)}"
+        ) from None
+    _check_config(path, config)
+    return config
+
+
+def _config_of(
+    model: Density, columns: Sequence[Mapping[str, Any]] | None, training: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    described = getattr(model, "config", None)
+    if not isinstance(described, Mapping) or not {"name", "arguments"} <= set(described):
+        raise ModelFileError(
+            f"save: this {type(model).__name__} has no name and arguments to write down; save models made by "
+            "diffeo.create, and others with torch.save(model.state_dict(), …)"
+        )
+    config = {
+        "format": FORMAT,
+        "name": described["name"],
+        "arguments": dict(described["arguments"]),
+        "columns": None if columns is None else list(columns),
+        "training": None if training is None else _finite(training),
+        "versions": {
+            "diffeo": _own_version(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    try:
+        json.dumps(config, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"save: the model's description must be plain JSON values: {error}"
+        ) from None
+    return config
+
+
+def _finite(value: Any) -> Any:
+    """The same value with null for every number that JSON can't hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _own_version() -> str:
+    try:
+        return version("diffeo")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
+
+
+def _check_target(directory: Path, overwrite: bool) -> None:
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise ModelFileError(f"{directory}: is a file; give a folder to write the model to")
+    if not any(directory.iterdir()):
+        return
+    if not (directory / CONFIG).exists() or not (directory / WEIGHTS).exists():
+        raise ModelFileError(f"{directory}: exists and is not a model folder; give a new one")
+    if not overwrite:
+        raise ModelFileError(
+            f"{directory}: exists; give another folder, or overwrite it with overwrite=True"
+        )
+
+
+def _make_folder(directory: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    directory = directory.absolute()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.parent / f".{directory.name}.{uuid.uuid4().hex[:8]}.tmp"
+    temporary.mkdir()
+    try:
+        _write(temporary / WEIGHTS, temporary / CONFIG, config, weights)
+        if directory.exists():
+            directory.rmdir()  # empty, as checked: not every system renames onto a folder
+        temporary.rename(directory)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _replace_files(directory: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
+    mark = uuid.uuid4().hex[:8]
+    temporary = [directory / f".{name}.{mark}.tmp" for name in (WEIGHTS, CONFIG)]
+    try:
+        _write(*temporary, config, weights)
+        # The digest tells a reader that comes between the two that they don't belong together.
+        temporary[0].replace(directory / WEIGHTS)
+        temporary[1].replace(directory / CONFIG)
+    except BaseException:
+        for path in temporary:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _write(
+    weights_path: Path, config_path: Path, config: dict[str, Any], weights: dict[str, Tensor]
+) -> None:
+    save_file(weights, weights_path, metadata={"format": "pt"})
+    config = {**config, "weights": {"sha256": _digest(weights_path)}}
+    config_path.write_text(
+        json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+    )
+    for path in (weights_path, config_path):
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _write_errors(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ModelFileError(f"{directory}: can't be written: {error.strerror or error}") from None
+    except SafetensorError as error:
+        raise ModelFileError(f"{directory}: can't be written: {_one_line(error)}") from None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_config(path: Path, config: Any) -> None:
+    if not isinstance(config, dict) or "format" not in config:
+        raise ModelFileError(f'{path}: not the configuration of a model: it has no "format"')
+    found = config["format"]
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise ModelFileError(
+            f"{path}: format must be a whole number from 1, got {found!r}; the file is damaged"
+        )
+    if found > FORMAT:
+        versions = config.get("versions")
+        maker = versions.get("diffeo") if isinstance(versions, dict) else None
+        by = f" ({maker})" if isinstance(maker, str) else ""
+        raise ModelFileError(
+            f"{path}: format {found}, made by a newer diffeo{by}; this one reads up to {FORMAT}: upgrade with pip install -U diffeo"
+        )
+    kinds = {
+        "name": str,
+        "arguments": dict,
+        "columns": (list, type(None)),
+        "training": (dict, type(None)),
+        "versions": dict,
+    }
+    for key, kind in kinds.items():
+        if key not in config or not isinstance(config[key], kind):
+            found = f"got {config[key]!r}" if key in config else "it is missing"
+            raise ModelFileError(
+                f"{path}: the entry {key!r} is not what it should be ({_short(found)}); the file is damaged"
+            )
+
+
+def _read_weights(directory: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    path = directory / WEIGHTS
+    if not path.is_file():
+        raise ModelFileError(
+            f"{path}: the file is missing; copy the whole folder, {CONFIG} and {WEIGHTS}"
+        )
+    try:
+        weights = load_file(path)
+        recorded = config.get("weights")
+        if isinstance(recorded, dict) and recorded.get("sha256", digest := _digest(path)) != digest:
+            raise ModelFileError(
+                f"{path}: is not the file that {CONFIG} was written with; copy both again from the same model"
+            )
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"{path}: damaged or cut short ({_one_line(error)}); copy it again"
+        ) from None
+    except OSError as error:
+        raise ModelFileError(
+            f"{path}: can't be read: {error.strerror or _one_line(error)}"
+        ) from None
+    return weights
+
+
+def _build(directory: Path, config: Mapping[str, Any]) -> Density:
+    from diffeo.models import create
+
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return create(config["name"], **config["arguments"])
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        RuntimeError,
+        NotImplementedError,
+        OverflowError,
+    ) as error:
+        raise ModelFileError(
+            f"{directory / CONFIG}: can't build the model {config['name']!r}: {_one_line(error)}"
+        ) from None
+
+
+def _copy_weights(path: Path, model: Density, weights: Mapping[str, Tensor]) -> None:
+    own = model.state_dict()
+    if absent := sorted(own.keys() - weights.keys()):
+        raise ModelFileError(
+            f"{path}: lacks the tensor {absent[0]!r}{_others(absent)} of this model"
+        )
+    if extra := sorted(weights.keys() - own.keys()):
+        raise ModelFileError(
+            f"{path}: holds the tensor {extra[0]!r}{_others(extra)}, which this model has not"
+        )
+    for name, value in own.items():
+        if weights[name].shape != value.shape:
+            raise ModelFileError(
+                f"{path}: tensor {name!r} should have shape {tuple(value.shape)}, found {tuple(weights[name].shape)}"
+            )
+        if weights[name].is_floating_point() != value.is_floating_point():
+            raise ModelFileError(
+                f"{path}: tensor {name!r} should be {value.dtype}, found {weights[name].dtype}"
+            )
+    _match_dtypes(model, weights)
+    model.load_state_dict(dict(weights))
+
+
+def _match_dtypes(model: Density, weights: Mapping[str, Tensor]) -> None:
+    """Gives the model the dtypes of the file: all of it that of the parameters, then each tensor its own."""
+    parameters = dict(model.named_parameters())
+    dtypes = [
+        value.dtype
+        for name, value in weights.items()
+        if name in parameters and value.is_floating_point()
+    ]
+    if dtypes:
+        model.to(max(set(dtypes), key=dtypes.count))  # also moves the buffers that are not saved
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if name in weights and value.dtype != weights[name].dtype:
+            value.data = value.data.to(weights[name].dtype)
+
+
+def _others(names: Sequence[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def _one_line(error: BaseException) -> str:
+    return _short(" ".join(str(error).split()))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 300 else text[:297] + "…"

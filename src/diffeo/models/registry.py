@@ -1,0 +1,236 @@
+"""The named models: what there is, and `create`, which builds one from plain arguments."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from diffeo.bijections.chain import Chain
+from diffeo.bijections.dequantize import Dequantize
+from diffeo.bijections.elementwise import Elementwise
+from diffeo.bijections.fixed import Logit
+from diffeo.bijections.normalization import Standardize
+from diffeo.contexts import ContextArgument
+from diffeo.density import Density, Flow
+from diffeo.scalars import LogisticMixture
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A named model: how it is built and where it comes from."""
+
+    name: str
+    build: Callable[..., Density]
+    """Called as build(shape, context, **options)."""
+    summary: str
+    """One line."""
+    reference: str
+    """Authors, year, title, arXiv number."""
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Options by name of preset, the paper's own settings."""
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The options of the constructor, with annotations and defaults."""
+        parameters = inspect.signature(self.build).parameters
+        return {name: p for name, p in parameters.items() if name not in ("shape", "context")}
+
+
+MODELS: dict[str, ModelEntry] = {}
+"""Every named model. One that is not here does not exist: saving, the command line and the tests
+look nowhere else.
+"""
+
+
+def register(
+    name: str, *, reference: str, presets: Mapping[str, Mapping[str, Any]] | None = None
+) -> Callable[[Callable[..., Density]], Callable[..., Density]]:
+    """Enters a constructor into `MODELS`; the first line of its docstring becomes the summary."""
+
+    def enter(build: Callable[..., Density]) -> Callable[..., Density]:
+        summary = (inspect.getdoc(build) or "").split("\n", 1)[0]
+        MODELS[name] = ModelEntry(name, build, summary, reference, presets or {})
+        return build
+
+    return enter
+
+
+def find(name: str) -> ModelEntry:
+    """The entry of that name.
+
+    Raises:
+        ValueError: if there is none; the message names the nearest.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    near = difflib.get_close_matches(str(name), MODELS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"no model is called {name!r}{hint} There are: {', '.join(MODELS)}")
+
+
+def create(
+    name: str,
+    *,
+    features: int | None = None,
+    shape: Sequence[int] | None = None,
+    context: ContextArgument = None,
+    preset: str | None = None,
+    levels: int | None = None,
+    standardize: bool = False,
+    marginals: int | None = None,
+    **options: Any,
+) -> Density:
+    """Builds a named model.
+
+    `levels`, `standardize` and `marginals` put maps in front of any flow, in this order; those that
+    are set from data are set when training begins (`initialize`).
+
+    Args:
+        name: one of `diffeo.models.MODELS`, which `describe_models()` lists.
+        features: D, for vectors; short for shape=(D,).
+        shape: event shape.
+        context: number of features of the context, its shape, or a dict of shapes by name; None for
+            none.
+        preset: name of a set of the paper's settings; `options` override it.
+        levels: for whole numbers 0 … levels − 1: uniform dequantization, then a logit onto the
+            line.
+        standardize: shift and scale each element to mean 0 and variance 1, as measured on the
+            training data.
+        marginals: number of logistics in a learned mixture-CDF map of each element, started at the
+            data's quantiles.
+        **options: the model's own, as `describe_models(name)` lists them.
+
+    Returns:
+        The density, its `config` holding name and arguments.
+
+    Raises:
+        ValueError: if the name, the preset or a value is unknown or out of range.
+        TypeError: if an option is unknown, or neither or both of features and shape are given.
+
+    Example:
+        >>> import diffeo, torch
+        >>> flow = diffeo.create("maf", features=3, context=2, transforms=2, hidden=(16,))
+        >>> flow.log_prob(torch.zeros(4, 3), torch.zeros(2)).shape
+        torch.Size([4])
+    """
+    entry = find(name)
+    event = _as_event_shape(name, features, shape)
+    chosen = {**_preset(entry, preset), **options}
+    unknown = [option for option in chosen if option not in entry.options]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], entry.options, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise TypeError(
+            f"{name}: no option is called {unknown[0]!r}{hint} "
+            f"There are: {', '.join(entry.options)}"
+        )
+    chosen = {
+        option: tuple(value) if isinstance(value, list) else value
+        for option, value in chosen.items()
+    }
+    model = entry.build(event, context, **chosen)
+    model = _with_front(name, model, event, levels, standardize, marginals)
+    arguments: dict[str, Any] = {
+        "shape": list(event),
+        **{k: _plain(name, k, v) for k, v in chosen.items()},
+    }
+    common = {
+        "context": _plain(name, "context", context),
+        "levels": levels,
+        "standardize": standardize or None,
+        "marginals": marginals,
+    }
+    arguments |= {option: value for option, value in common.items() if value is not None}
+    model.config = {"name": name, "arguments": arguments}  # type: ignore[assignment]
+    return model
+
+
+def describe_models(name: str | None = None) -> str:
+    """What models there are, or what one is: summary, reference, presets and options, as text."""
+    if name is None:
+        width = max(map(len, MODELS))
+        return "\n".join(f"{entry.name:<{width}}  {entry.summary}" for entry in MODELS.values())
+    entry = find(name)
+    lines = [
+        f"{name}: {inspect.getdoc(entry.build)}",
+        "",
+        f"Reference: {entry.reference}",
+        "",
+        "Options:",
+    ]
+    lines += [f"  {option} = {p.default!r}" for option, p in entry.options.items()]
+    lines += ["", "Presets:"] if entry.presets else []
+    lines += [
+        f"  {key}: " + ", ".join(f"{k}={v!r}" for k, v in values.items())
+        for key, values in entry.presets.items()
+    ]
+    return "\n".join(lines)
+
+
+def _as_event_shape(
+    name: str, features: int | None, shape: Sequence[int] | None
+) -> tuple[int, ...]:
+    if (features is None) == (shape is None):
+        raise TypeError(f"{name}: give either features=D or shape=(…)")
+    event = (features,) if shape is None else tuple(shape)
+    if not event or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in event):
+        raise ValueError(
+            f"{name}: features and shape must be positive whole numbers, "
+            f"got {features if shape is None else event}"
+        )
+    return event  # type: ignore[return-value]
+
+
+def _preset(entry: ModelEntry, preset: str | None) -> Mapping[str, Any]:
+    if preset is None:
+        return {}
+    if preset not in entry.presets:
+        there_are = ", ".join(entry.presets) or "none"
+        raise ValueError(f"{entry.name}: no preset is called {preset!r}. There are: {there_are}")
+    return entry.presets[preset]
+
+
+def _with_front(
+    name: str,
+    model: Density,
+    shape: tuple[int, ...],
+    levels: int | None,
+    standardize: bool,
+    marginals: int | None,
+) -> Density:
+    front: list = []
+    if levels is not None:
+        front += [Dequantize(levels, shape), Logit(0.0, float(levels))]
+    if standardize:
+        front.append(Standardize(shape))
+    if marginals is not None:
+        front.append(Elementwise(LogisticMixture(marginals), shape))
+    if not front:
+        return model
+    if not isinstance(model, Flow):
+        raise TypeError(f"{name}: is not a flow, so levels, standardize and marginals do not apply")
+    return Flow(
+        model.base,
+        Chain(*front, *_parts(model.bijection)),
+        context=model.context_shape,
+        context_net=model.context_net,
+    )
+
+
+def _parts(bijection: Any) -> list:
+    return list(bijection.parts) if isinstance(bijection, Chain) else [bijection]
+
+
+def _plain(name: str, option: str, value: Any) -> Any:
+    """The value in JSON's terms, so that a model that was built can always be saved."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(name, option, v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(name, option, v) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(
+        f"{name}: {option} must be a plain value (number, text, tuple, dict), "
+        f"got {type(value).__name__}"
+    )

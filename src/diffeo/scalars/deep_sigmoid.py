@@ -1,0 +1,140 @@
+"""Monotone networks: dense deep sigmoidal maps."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from diffeo.scalars.affine import soft_bound
+from diffeo.scalars.base import ScalarMap
+from diffeo.scalars.logistic_mixture import sigmoid_mixture, spread
+from diffeo.solvers import solve_increasing
+
+SPREAD = 0.03
+SKEW = 0.5
+
+
+class DeepSigmoid(ScalarMap):
+    """A monotone network of one input and one output: the dense deep sigmoidal map.
+
+        h⁰ = x,   hˡ⁺¹ = σ⁻¹(w σ(a ⊙ (u hˡ) + b)),   z = hᴸ,
+
+    where σ⁻¹ is the logit, the rows of w and u are on the simplex and a > 0, so that every h is
+    increasing in x. Each layer has `units` sigmoids; the layers between have as many outputs, the
+    last has one. With one layer this is the deep sigmoidal map, w σ(a x + b) through a logit.
+
+    Everything is computed in log space, as in `LogisticMixture`. With p = a ⊙ (u hˡ) + b,
+
+        log ∂hˡ⁺¹_k/∂x = log Σ_i α_ki β_ki / w_ki · a_i Σ_j u_ij ∂hˡ_j/∂x,
+
+    α_ki = w_ki σ(p_i) / Σ w_kj σ(p_j), β_ki likewise of −p.
+
+    Inverse: a bracketed solver. Where all h of a layer are at least H, so are all of the layer
+    before at least max_i (H − b_i)/a_i, or the root is already passed; the same downwards with min.
+
+    Bounds: |log a_i| < log 1000.
+
+    Parameters, layer by layer: logits of u (units × inputs; none in the first layer, which has one
+    input), a before its bound, b, logits of w (outputs × units). At zero parameters b is spread
+    over ±0.03 and the logits of u and w over ±0.5 in a pattern whose rows and columns balance,
+    which breaks the symmetry of the units; the map is then the identity to 1e-3.
+
+    Args:
+        units: sigmoids a layer.
+        layers: L.
+
+    Raises:
+        ValueError: if there are no units or no layers.
+
+    Reference: Huang, Krueger, Lacoste & Courville, 2018, Neural Autoregressive Flows,
+    arXiv:1804.00779.
+    """
+
+    log_scale_bound = math.log(1000.0)
+
+    def __init__(self, units: int = 16, layers: int = 1) -> None:
+        super().__init__()
+        if units < 1 or layers < 1:
+            raise ValueError(
+                f"DeepSigmoid: needs 1 or more units and layers, got units={units}, layers={layers}"
+            )
+        self.units, self.layers = units, layers
+        self._sizes = [
+            [0 if first else units * units, units, units, units if last else units * units]
+            for first, last in ((i == 0, i == layers - 1) for i in range(layers))
+        ]
+        self.num_params = sum(sum(sizes) for sizes in self._sizes)
+        self.offsets: Tensor
+        self.register_buffer("offsets", spread(units, SPREAD), persistent=False)
+        angle = torch.arange(units, dtype=torch.float64) * (2 * math.pi / units)
+        skew = SKEW * torch.cos(angle[:, None] - angle) if units > 1 else torch.zeros(1, 1)
+        self.skew: Tensor
+        self.register_buffer("skew", skew.float(), persistent=False)
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """z and log dz/dx."""
+        return _network(x, self._unpack(params))
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """x and log dx/dz, found by a bracketed solver."""
+        layers = self._unpack(params)
+
+        def network(x: Tensor) -> tuple[Tensor, Tensor]:
+            return _network(x, layers)
+
+        x = solve_increasing(network, z, *_bracket(z, layers))
+        return x, -network(x)[1]
+
+    def _unpack(self, params: Tensor) -> list["_Layer"]:
+        parts = params.split([size for sizes in self._sizes for size in sizes], dim=-1)
+        layers = []
+        offsets, skew = self.offsets.to(params.dtype), self.skew.to(params.dtype)
+        for i in range(self.layers):
+            mix, raw, shift, weight = parts[4 * i : 4 * i + 4]
+            log_mix = None
+            if i > 0:
+                log_mix = (mix.unflatten(-1, (self.units, self.units)) + skew).log_softmax(-1)
+            log_scale = soft_bound(raw, self.log_scale_bound)
+            weight = weight.unflatten(-1, (-1, self.units))
+            if i < self.layers - 1:
+                weight = weight + skew
+            layers.append((log_mix, log_scale, shift + offsets, weight.log_softmax(-1)))
+        return layers
+
+    def extra_repr(self) -> str:
+        """Units and layers."""
+        return f"units={self.units}, layers={self.layers}"
+
+
+_Layer = tuple[Tensor | None, Tensor, Tensor, Tensor]
+"""log u (None where there is one input), log a, b, log w."""
+
+
+def _network(x: Tensor, layers: list[_Layer]) -> tuple[Tensor, Tensor]:
+    h, log_slope = x[..., None], torch.zeros_like(x[..., None])
+    for log_mix, log_scale, shift, log_weight in layers:
+        if log_mix is not None:
+            h = (log_mix.exp() * h[..., None, :]).sum(-1)
+            log_slope = (log_mix + log_slope[..., None, :]).logsumexp(-1)
+        p = log_scale.exp() * h + shift
+        log_slope = log_scale + log_slope
+        h, log_slope = sigmoid_mixture(p[..., None, :], log_weight, log_slope[..., None, :])
+    return h[..., 0], log_slope[..., 0]
+
+
+def _bracket(z: Tensor, layers: list[_Layer]) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        lower = upper = z
+        for _, log_scale, shift, _ in reversed(layers):
+            factor = (-log_scale).exp()
+            lower, upper = (
+                _solve_units(lower, shift, factor, -1),
+                _solve_units(upper, shift, factor, 1),
+            )
+        return lower, upper
+
+
+def _solve_units(h: Tensor, shift: Tensor, factor: Tensor, side: int) -> Tensor:
+    roots = (h[..., None] - shift) * factor
+    slip = 8 * torch.finfo(h.dtype).eps * (h[..., None].abs() + shift.abs()) * factor
+    return (roots + slip).amax(-1) if side > 0 else (roots - slip).amin(-1)

@@ -1,0 +1,164 @@
+"""The logistic-mixture CDF, seen through a logit."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from diffeo.scalars.affine import soft_bound
+from diffeo.scalars.base import ScalarMap
+from diffeo.solvers import solve_increasing
+
+SPREAD = 0.03
+
+
+class LogisticMixture(ScalarMap):
+    """The logit of a mixture of logistic CDFs, then an affine map.
+
+        y = logit F(x),   F(x) = Σ_i π_i σ((x − μ_i) / s_i),   z = eᵃ y + b.
+        log dz/dx = a + log Σ_i α_i β_i / (π_i s_i),
+
+    where α_i = π_i σ(u_i) / F and β_i = π_i σ(−u_i) / (1 − F), u_i = (x − μ_i)/s_i, are the
+    posterior weights of the components below and above x. All of it is computed in log space: log F
+    and log(1 − F) separately, so that both tails keep their precision (there y is a straight line
+    of slope 1/s_i).
+
+    Inverse: a bracketed solver. At y = (z − b) e⁻ᵃ the root lies between the least and the greatest
+    of μ_i + s_i y, the inverses of the components alone.
+
+    Scales are bounded: |log s_i| < 12 and |a| < log 1000.
+
+    Parameters: logits of π (K), μ (K), log s (K), a, b. At zero parameters all scales are 1 and the
+    μ_i are spread evenly over ±0.03, which breaks the symmetry of the components; the map is then
+    the identity to 2e-4.
+
+    Args:
+        components: K.
+    Reference: Ho, Chen, Srinivas, Duan & Abbeel, 2019, Flow++, arXiv:1902.00275.
+    """
+
+    log_scale_bound = 12.0
+    outer_log_scale_bound = math.log(1000.0)
+
+    def __init__(self, components: int = 8) -> None:
+        super().__init__()
+        if components < 1:
+            raise ValueError(f"LogisticMixture: components must be 1 or more, got {components}")
+        self.components = components
+        self.num_params = 3 * components + 2
+        self.offsets: Tensor
+        self.register_buffer("offsets", spread(components, SPREAD), persistent=False)
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """z and log dz/dx."""
+        log_weight, mean, log_scale, outer, shift = self._unpack(params)
+        y, log_slope = _mixture(x, log_weight, mean, log_scale)
+        return y * outer.exp() + shift, log_slope + outer
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """x and log dx/dz, found by a bracketed solver."""
+        log_weight, mean, log_scale, outer, shift = self._unpack(params)
+        y = (z - shift) * (-outer).exp()
+
+        def mixture(x: Tensor) -> tuple[Tensor, Tensor]:
+            return _mixture(x, log_weight, mean, log_scale)
+
+        x = solve_increasing(mixture, y, *_bracket(y, mean, log_scale))
+        return x, -(mixture(x)[1] + outer)
+
+    def params_from_data(self, x: Tensor) -> Tensor:
+        """Parameters whose F is near the marginal distribution of each element of the data.
+
+        Component i lies at the quantile (i + ½)/K, and is as wide as half the distance of its
+        neighbours, but at least 1/100 of the standard deviation; weights are equal.
+
+        Args:
+            x: (N, *shape), data.
+        Shapes: out: (*shape, num_params).
+
+        Raises:
+            ValueError: if there are no data.
+        """
+        if x.dim() == 0 or x.shape[0] == 0:
+            raise ValueError(
+                f"LogisticMixture: needs rows to start from, got shape {tuple(x.shape)}"
+            )
+        k = self.components
+        ordered = x.detach().nan_to_num().sort(0).values
+        places = ((torch.arange(k, device=x.device) + 0.5) / k * x.shape[0]).long()
+        mean = ordered[places]
+        deviation = ordered.std(0, correction=0)
+        # A constant column has no width of its own.
+        least = torch.where(deviation > 0, 0.01 * deviation, 0.01 * (1 + mean[0].abs()))
+        gaps = mean.diff(dim=0)
+        if k > 1:
+            spacing = torch.cat([gaps[:1], (gaps[1:] + gaps[:-1]) / 2, gaps[-1:]])
+        else:
+            spacing = deviation[None]
+        log_scale = torch.maximum(spacing / 2, least).log()
+        log_scale = log_scale.clamp(-0.9 * self.log_scale_bound, 0.9 * self.log_scale_bound)
+        raw = log_scale / (1 - log_scale.abs() / self.log_scale_bound)
+        mean = mean - self.offsets.to(mean).reshape(-1, *[1] * (mean.dim() - 1))
+        rest = torch.zeros_like(mean[:1])
+        return torch.cat([torch.zeros_like(mean), mean, raw, rest, rest]).movedim(0, -1)
+
+    def _unpack(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        k = self.components
+        logits, mean, raw, outer, shift = params.split([k, k, k, 1, 1], dim=-1)
+        return (
+            logits.log_softmax(-1),
+            mean + self.offsets.to(mean.dtype),
+            soft_bound(raw, self.log_scale_bound),
+            soft_bound(outer[..., 0], self.outer_log_scale_bound),
+            shift[..., 0],
+        )
+
+    def extra_repr(self) -> str:
+        """The number of components."""
+        return f"components={self.components}"
+
+
+def _mixture(
+    x: Tensor, log_weight: Tensor, mean: Tensor, log_scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    u = (x[..., None] - mean) * (-log_scale).exp()
+    return sigmoid_mixture(u, log_weight, -log_scale)
+
+
+def _bracket(y: Tensor, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        reach = y[..., None] * log_scale.exp()
+        slip = 8 * torch.finfo(y.dtype).eps * (mean.abs() + reach.abs())
+        return (mean + reach - slip).amin(-1), (mean + reach + slip).amax(-1)
+
+
+def sigmoid_mixture(u: Tensor, log_weight: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
+    """y = logit Σ_i w_i σ(u_i), and log dy/dx given log du_i/dx, in log space.
+
+    log dy/dx = log Σ_i α_i β_i u_i′ / w_i with α_i = w_i σ(u_i) / Σ_j w_j σ(u_j) and β_i likewise
+    of −u. Both are normalised by subtracting their greatest logarithm, so that magnitudes of u far
+    beyond 1/ε cancel exactly.
+
+    Args:
+        u: arguments of the sigmoids. Shape (*, n).
+        log_weight: log w, normalised over the last dimension; broadcasts with u.
+        log_slope: log du/dx; broadcasts with u.
+    Shapes: out: (*,) and (*,).
+    """
+    log_below, below = _normalise(log_weight + F.logsigmoid(u))
+    log_above, above = _normalise(log_weight + F.logsigmoid(-u))
+    terms = below + above - log_weight + log_slope
+    return log_below - log_above, terms.logsumexp(-1)
+
+
+def _normalise(log_parts: Tensor) -> tuple[Tensor, Tensor]:
+    greatest = log_parts.detach().amax(-1, keepdim=True)
+    shifted = log_parts - greatest
+    log_sum = shifted.exp().sum(-1, keepdim=True).log()
+    return (greatest + log_sum)[..., 0], shifted - log_sum
+
+
+def spread(n: int, size: float) -> Tensor:
+    """n numbers spread evenly over ±size; 0 if there is only one."""
+    return torch.linspace(-size, size, n) if n > 1 else torch.zeros(1)

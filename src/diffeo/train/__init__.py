@@ -1,0 +1,25 @@
+"""Training and evaluation: data → trained model → figures. Needs the app extra (Lightning)."""
+
+from importlib.util import find_spec
+
+from diffeo.extras import missing
+
+if find_spec("lightning") is None:
+    raise ImportError(missing("diffeo.train"), name="lightning")
+
+from diffeo.train.baselines import baselines
+from diffeo.train.evaluate import Evaluation, bits_per_dim, evaluate, score
+from diffeo.train.fit import fit
+from diffeo.train.history import History, TrainingError, TrainingInterrupted
+
+__all__ = [
+    "Evaluation",
+    "History",
+    "TrainingError",
+    "TrainingInterrupted",
+    "baselines",
+    "bits_per_dim",
+    "evaluate",
+    "fit",
+    "score",
+]

@@ -1,0 +1,249 @@
+"""What Lightning runs: the step, and after it the evaluations, the stopping rule and the progress bar."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from diffeo.contexts import Context
+from diffeo.density import Density
+from diffeo.objectives import Objective
+from diffeo.train.average import WeightAverage
+from diffeo.train.history import History, TrainingError
+
+MAX_SKIPPED = 100
+"""How many batches on end may be skipped before training gives up."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers that a run goes by."""
+
+    max_steps: int
+    evaluate_every: int
+    patience: int
+    warmup_steps: int
+    learning_rate: float
+    weight_decay: float
+    clip: float | None
+    schedule: str
+    max_time: float | None
+
+    def rate(self, step: int, seconds: float) -> float:
+        """The learning rate of a step, from 0. Cosine: to 0 where the steps, or the time if that is sooner, run out."""
+        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        if self.schedule == "constant":
+            return self.learning_rate * warmup
+        progress = step / self.max_steps
+        if self.max_time is not None:
+            progress = max(progress, seconds / self.max_time)
+        return self.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class Training(lightning.LightningModule):
+    """A density with its objective and optimizer. Batches whose loss or gradient is not finite change nothing."""
+
+    def __init__(self, model: Density, objective: Objective, plan: Plan, average: WeightAverage):
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.objective, self.plan, self.average = model, objective, plan, average
+        self.steps = self.skipped = self.skipped_on_end = self.rows_seen = 0
+        self.total = 0.0
+        self.counted = 0
+        self.began = time.monotonic()
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam, in its fused form where there is one: on a CPU it takes a quarter of the time."""
+        fused = all(parameter.device.type in ("cpu", "cuda") for parameter in self._trained)
+        plan = self.plan
+        return torch.optim.Adam(
+            self._trained,
+            lr=plan.learning_rate,
+            weight_decay=plan.weight_decay,
+            fused=fused or None,
+        )
+
+    def training_step(self, batch: tuple[Tensor, Context], batch_idx: int) -> None:
+        """One step of the optimizer, unless the batch is skipped."""
+        x, context = batch
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        loss = self.objective(self.model, x, context)
+        self.manual_backward(loss)
+        norm = clip_grad_norm_(
+            self._trained, math.inf if self.plan.clip is None else self.plan.clip
+        )
+        value = float(loss.detach() + 0.0 * norm)
+        if math.isfinite(value):
+            for group in optimizer.param_groups:
+                group["lr"] = self.plan.rate(self.steps, self.seconds)
+            optimizer.step()
+            self.average.update()
+            self.total -= value
+            self.counted += 1
+            self.skipped_on_end = 0
+        else:
+            self.skipped += 1
+            self.skipped_on_end += 1
+        self.steps += 1
+        self.rows_seen += len(x)
+
+    @property
+    def seconds(self) -> float:
+        """Since training began."""
+        return time.monotonic() - self.began
+
+    def take_mean(self) -> float:
+        """The mean over the batches since the last call; NaN where there was none."""
+        mean = self.total / self.counted if self.counted else math.nan
+        self.total, self.counted = 0.0, 0
+        return mean
+
+
+class Monitor(Callback):
+    """Evaluates the averaged weights every so often, keeps the best, and says when to stop.
+
+    Args:
+        history: what it writes to.
+        validation: gives the batches of the held-out rows; None to keep the last weights instead of the best.
+        seed: of the noise that evaluation draws, the same each time, so that only the weights differ.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        validation: Callable[[], Iterable[tuple[Tensor, Context]]] | None,
+        seed: int,
+        progress: bool,
+    ):
+        self.history, self.validation, self.seed = history, validation, seed
+        self.best: dict[str, Tensor] = {}
+        self.waited = 0
+        self.interrupted = False
+        self._bar = tqdm(disable=True) if not (progress and sys.stderr.isatty()) else None
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """The first entry of the history, before the first step."""
+        pl_module.began = time.monotonic()
+        if self._bar is None:
+            self._bar = tqdm(
+                total=pl_module.plan.max_steps,
+                desc="training",
+                unit="step",
+                file=sys.stderr,
+                leave=False,
+            )
+        self._evaluate(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Evaluates where it is time to, and stops training where it is time to."""
+        plan: Plan = pl_module.plan
+        if pl_module.skipped_on_end >= MAX_SKIPPED:
+            raise TrainingError(
+                f"fit: the loss or its gradient was not finite for {MAX_SKIPPED} batches on end, up to step "
+                f"{pl_module.steps}; try a smaller learning_rate, or look for extreme values in the data"
+            )
+        late = plan.max_time is not None and pl_module.seconds >= plan.max_time
+        last = late or pl_module.steps >= plan.max_steps
+        if last or pl_module.steps % plan.evaluate_every == 0:
+            self._evaluate(trainer, pl_module)
+        if last:
+            self._stop(trainer, "max_time" if late else "max_steps")
+        elif self.validation is not None and self.waited >= plan.patience:
+            self._stop(trainer, "patience")
+        self._bar.update()  # type: ignore[union-attr]
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException
+    ) -> None:
+        """Remembers that it was Ctrl-C, which Lightning turns into SystemExit."""
+        self.interrupted = isinstance(exception, KeyboardInterrupt)
+
+    def close(self, module: Training) -> None:
+        """Ends the bar and fills in what is known at the end."""
+        if self._bar is not None:
+            self._bar.close()
+        self.history.skipped = module.skipped
+        self.history.rows_per_second = module.rows_seen / max(module.seconds, 1e-9)
+
+    def _stop(self, trainer: lightning.Trainer, why: str) -> None:
+        self.history.stopped = why
+        trainer.should_stop = True
+
+    def _evaluate(self, trainer: lightning.Trainer, module: Training) -> None:
+        history = self.history
+        with module.average.swapped():
+            held_out = math.nan if self.validation is None else self._measure(module)
+            improved = (
+                self.validation is None or held_out > history.best_validation or not self.best
+            )
+            if improved:
+                self.best = {
+                    name: value.detach().clone()
+                    for name, value in module.model.state_dict().items()
+                }
+        history.steps.append(module.steps)
+        history.train.append(module.take_mean())
+        history.validation.append(held_out)
+        history.seconds.append(module.seconds)
+        if improved:
+            history.best_step, history.best_validation = module.steps, held_out
+        self.waited = 0 if improved else self.waited + 1
+        self._show(trainer, module)
+
+    def _measure(self, module: Training) -> float:
+        """Minus the objective's mean over the held-out rows, in evaluation mode, the noise the same each time."""
+        model = module.model
+        training = model.training
+        device = module.device
+        total = rows = 0.0
+        model.eval()
+        # In full precision: mixed precision is for the steps.
+        with torch.no_grad(), fork_random(device), torch.autocast(device.type, enabled=False):
+            torch.manual_seed(self.seed)
+            for x, context in self.validation():  # type: ignore[misc]
+                total -= float(module.objective(model, x, context)) * len(x)
+                rows += len(x)
+        model.train(training)
+        return total / rows
+
+    def _show(self, trainer: lightning.Trainer, module: Training) -> None:
+        history = self.history
+        speed = module.rows_seen / max(history.seconds[-1], 1e-9)
+        shown = {"train": history.train[-1], "held-out": history.validation[-1]}
+        bar = {name: f"{value:.3f}" for name, value in shown.items() if math.isfinite(value)}
+        bar |= {"nats, rows/s": f"{speed:.0f}"} | (
+            {"skipped": str(module.skipped)} if module.skipped else {}
+        )
+        self._bar.set_postfix(bar, refresh=False)  # type: ignore[union-attr]
+        metrics = {
+            "train_nats": history.train[-1],
+            "validation_nats": history.validation[-1],
+            "learning_rate": module.plan.rate(module.steps, history.seconds[-1]),
+            "rows_per_second": speed,
+            "skipped": float(module.skipped),
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                {k: v for k, v in metrics.items() if math.isfinite(v)}, step=module.steps
+            )
+
+
+def fork_random(device: torch.device) -> Any:
+    """A block whose random draws leave the global random states as they were."""
+    if device.type == "cuda":
+        return torch.random.fork_rng(devices=[device])
+    return torch.random.fork_rng(devices=[]) if device.type == "cpu" else nullcontext()

@@ -1,0 +1,35 @@
+"""What every test starts from: one thread, and a random state of its own.
+
+With `DIFFEO_TYPECHECK=1` every annotation of the library is checked at run time (beartype); what
+traces the library's code (compile, export) is then left out, since the checks can't be traced.
+"""
+
+import os
+
+import pytest
+import torch
+
+TYPECHECK = os.environ.get("DIFFEO_TYPECHECK") == "1"
+if TYPECHECK:
+    from beartype.claw import beartype_package
+
+    beartype_package("diffeo")
+
+# One thread a process: results don't depend on how sums are shared out, and processes side by
+# side don't fight over cores.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed():
+    """Every test draws the same numbers, whichever tests ran before it."""
+    torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items):
+    """Leaves out what can't run under run-time type checks."""
+    if TYPECHECK:
+        skip = pytest.mark.skip(reason="run-time type checks can't be traced")
+        for item in items:
+            if "traced" in item.keywords:
+                item.add_marker(skip)

@@ -1,0 +1,74 @@
+"""Extreme weights and inputs, in float32, with a float64 copy as the truth: no NaN, nothing lost that need not be."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.catalogue import BIJECTIONS, SCALARS
+from tests.properties.draws import SCALE, context_for, points, wide_points
+from tests.properties.extremes import check_extreme, check_extreme_scalar
+from tests.tolerances import tolerance
+
+FACTOR = 30.0
+N = 2000
+directions = pytest.mark.parametrize("inverse", [False, True], ids=["forward", "inverse"])
+
+
+@pytest.mark.parametrize("scale", [1.0, FACTOR])
+@pytest.mark.parametrize("case", SCALARS, ids=lambda case: case.name)
+@directions
+def test_scalar_maps(case, scale, inverse):
+    """Parameters from N(0, 1) × scale."""
+    scalar = case.build()
+    x = wide_points(scalar.codomain if inverse else scalar.domain, (N,), torch.float32)
+    generator = torch.Generator().manual_seed(4)
+    params = scale * torch.randn(N, scalar.num_params, generator=generator)
+    bound = tolerance("extreme_round_trip", case.name, torch.float32)
+    check_extreme_scalar(scalar, x, params, bound=bound, inverse=inverse)
+
+
+class WithoutParameters(nn.Module):
+    """An elementwise bijection, called as a scalar map is."""
+
+    def __init__(self, bijection):
+        super().__init__()
+        self.bijection = bijection
+        self.domain, self.codomain = bijection.domain, bijection.codomain
+
+    def forward(self, x, params):
+        return self.bijection(x)
+
+    def inverse(self, z, params):
+        return self.bijection.inverse(z)
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in BIJECTIONS if c.make().event_dim == 0 and c.make().domain is not None], ids=lambda c: c.name
+)
+@directions
+def test_fixed_maps(case, inverse):
+    scalar = WithoutParameters(case.make(dtype=torch.float32))
+    x = wide_points(scalar.codomain if inverse else scalar.domain, (N,), torch.float32)
+    bound = tolerance("extreme_round_trip", case.name, torch.float32)
+    check_extreme_scalar(scalar, x, torch.zeros(N, 0), bound=bound, inverse=inverse)
+
+
+def of_vectors(case) -> bool:
+    bijection = case.make()
+    return bijection.event_dim > 0 and not bijection.stochastic
+
+
+@pytest.mark.parametrize("inputs", ["near", "wide"])
+@pytest.mark.parametrize("case", [c for c in BIJECTIONS if of_vectors(c)], ids=lambda c: c.name)
+@directions
+def test_maps_of_vectors(case, inputs, inverse):
+    """All weights thirty times too large; inputs near the origin, and out to ±1e4."""
+    bijection = case.make(max(case.contexts), torch.float32, FACTOR * SCALE)
+    rows = 100
+    context = context_for(bijection.context_shape, (rows,), torch.float32)
+    support = bijection.domain if not inverse or bijection.codomain is None else bijection.codomain
+    shape = (rows, *(bijection.output_shape(case.event) if inverse else case.event))
+    draw = wide_points if inputs == "wide" else points
+    x = draw(support, shape, torch.float32)
+    bound = tolerance("extreme_round_trip", case.name, torch.float32)
+    check_extreme(bijection, x, context, bound=bound, inverse=inverse)

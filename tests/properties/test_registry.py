@@ -1,0 +1,78 @@
+"""Nothing public goes untested: every class and every named model of the library has an entry in the catalogue."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+
+import pytest
+from torch import nn
+
+import diffeo
+from diffeo.autoregressive import Head
+from diffeo.bijections.base import Bijection
+from diffeo.bijections.partition import Partition
+from diffeo.density import Density
+from diffeo.models import MODELS
+from diffeo.nets.causal import CausalNetwork
+from diffeo.scalars.base import ScalarMap
+from tests import catalogue
+
+SKIPPED = ("diffeo.cli", "diffeo.train", "diffeo.report", "diffeo.data")
+CONTRACTS = (Bijection, ScalarMap, Density, CausalNetwork, Partition, Head)
+
+
+def public_classes(kind: type) -> Iterator[type]:
+    """Concrete classes of this kind that the library defines under a public name."""
+    for module in pkgutil.walk_packages(diffeo.__path__, "diffeo."):
+        if module.name.startswith(SKIPPED):
+            continue
+        for name, value in vars(importlib.import_module(module.name)).items():
+            mine = inspect.isclass(value) and issubclass(value, kind) and value.__module__ == module.name
+            if mine and value not in CONTRACTS and not name.startswith("_") and not inspect.isabstract(value):
+                yield value
+
+
+def covered() -> set[type]:
+    """What the catalogue's examples are made of."""
+    entries = [*catalogue.SCALARS, *catalogue.BIJECTIONS, *catalogue.CAUSAL, *catalogue.DENSITIES]
+    found = {kind for entry in entries for kind in entry.covers}
+    for entry in entries:
+        built = entry.build() if isinstance(entry, catalogue.ScalarCase) else entry.build(max(entry.contexts))
+        found |= {type(built)} | {type(part) for part in built.modules() if isinstance(part, (Partition, Head))}
+    return found
+
+
+@pytest.mark.parametrize("kind", CONTRACTS, ids=lambda kind: kind.__name__)
+def test_every_class_is_in_the_catalogue(kind):
+    classes = set(public_classes(kind))
+    assert classes, "the search found no class at all"
+    missing = sorted(one.__qualname__ for one in classes - covered())
+    assert not missing, f"no example in tests/catalogue.py: {missing}"
+
+
+def test_every_named_model_is_in_the_catalogue():
+    examples = {entry.model for entry in catalogue.MODELS}
+    assert set(MODELS) <= examples, f"no example in tests/catalogue.py: {sorted(set(MODELS) - examples)}"
+
+
+def test_examples_are_what_they_say():
+    """`covers` names classes that the example really holds, or is."""
+    for entry in [*catalogue.BIJECTIONS, *catalogue.CAUSAL, *catalogue.DENSITIES]:
+        built: nn.Module = entry.build(max(entry.contexts))
+        types = {type(part) for part in built.modules()}
+        assert set(entry.covers) <= types, f"{entry.name} holds no {set(entry.covers) - types}"
+
+
+def test_names_are_unique():
+    for entries in (catalogue.SCALARS, catalogue.BIJECTIONS, catalogue.CAUSAL, catalogue.DENSITIES):
+        names = [entry.name for entry in entries]
+        assert len(set(names)) == len(names)
+
+
+def test_the_search_finds_a_class_that_is_missing(monkeypatch):
+    """The test above can fail: a new public bijection is noticed."""
+    module = importlib.import_module("diffeo.bijections.chain")
+    new = type("New", (Bijection,), {"__module__": module.__name__})
+    monkeypatch.setattr(module, "New", new, raising=False)
+    assert new in set(public_classes(Bijection)) - covered()
