@@ -8,16 +8,15 @@ machine does meets both; the median is given, and the spread from the fastest to
 """
 
 import argparse
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
+
+from benchmarks._conditions import conditions
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "import_cost.md"
@@ -62,16 +61,6 @@ def wheel_bytes() -> int:
         return built.stat().st_size
 
 
-def processor() -> str:
-    """The processor's name, as well as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def row(name: str, seconds: list[float]) -> str:
     """One line of the table."""
     median = statistics.median(seconds)
@@ -108,9 +97,7 @@ def measure(rounds: int) -> str:
             f"Made by `python -m benchmarks.import_cost --rounds {rounds} --write`: new processes, "
             "taking turns, files in the page cache.",
             "",
-            f"diffeo {metadata.version('diffeo')}, torch {metadata.version('torch')}, "
-            f"Python {platform.python_version()}; {processor()}, {os.cpu_count()} cores, "
-            f"{platform.system()} {platform.release()}.",
+            conditions("diffeo", "torch"),
             "",
         ]
     )

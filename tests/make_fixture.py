@@ -1,4 +1,4 @@
-"""Writes tests/fixtures/format1, once for ever: python tests/make_fixture.py (refuses where it is there)."""
+"""Writes tests/fixtures/format1, once for ever: python tests/make_fixture.py."""
 
 import json
 from pathlib import Path
@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parent / "fixtures" / "format1"
 def main():
     torch.manual_seed(0)
     model = create("maf", features=2, transforms=2, hidden=(4,), standardize=True).eval()
+    model.initialize(torch.randn(100, 2) * torch.tensor([2.0, 0.5]) + 3.0)
     x = torch.tensor([[0.0, 0.0], [1.5, -2.0], [-30.0, 4.0]])
     with torch.no_grad():
         for parameter in model.parameters():

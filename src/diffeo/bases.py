@@ -8,6 +8,14 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from diffeo.base_parameters import (
+    LOG_SCALE_BOUND,
+    Position,
+    PositiveShape,
+    known_shape,
+    positive,
+    unbound,
+)
 from diffeo.bijections.elementwise import sum_event
 from diffeo.contexts import Context, ContextArgument, JoinContext, Shape, as_context_shape
 from diffeo.density import Density
@@ -16,10 +24,6 @@ from diffeo.nets.mlp import MLP
 from diffeo.scalars.affine import soft_bound
 from diffeo.supports import UNIT, Support
 
-LOG_SCALE_BOUND = math.log(1e6)
-"""B: learned and conditioned scales lie in (e⁻ᴮ, eᴮ) = (10⁻⁶, 10⁶)."""
-LOG_SHAPE_BOUND = math.log(10.0)
-"""Learned shape parameters (ν, a, b) stay within a factor of 10 of where they started."""
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -133,7 +137,7 @@ class ConditionalNormal(Base):
         hidden: Sequence[int] = (64, 64),
     ) -> None:
         super().__init__(shape)
-        known = _known_shape(self._name, self.event_shape)
+        known = known_shape(self._name, self.event_shape)
         declared = as_context_shape(context)
         if (net is None) == (declared is None):
             raise TypeError("ConditionalNormal: give either net=… or context=…")
@@ -313,8 +317,8 @@ class StudentT(Base):
 class GaussianMixture(Base):
     """Independent mixtures of K Gaussians, one mixture for every element.
 
-    log p(x) = Σ_i log Σ_k π_ik N(x_i; μ_ik, σ_ik²). At the start every mixture is close to N(0, 1),
-    with mean 0 and variance 1: equal weights, means at the quantiles (k + ½)/K of N(0, 1).
+    log p(x) = Σ_i log Σ_k π_ik N(x_i; μ_ik, σ_ik²). At the start every mixture resembles N(0, 1),
+    with its mean and variance: equal weights, means at the quantiles (k + ½)/K of N(0, 1).
 
     The temperature multiplies the σs; a sample still picks its components by the weights, so it
     has no gradients. A mixture of densities of the whole event is `diffeo.mixture.Mixture`.
@@ -338,7 +342,7 @@ class GaussianMixture(Base):
         self, shape: int | Sequence[int], components: int = 10, learned: bool = True
     ) -> None:
         super().__init__(shape)
-        known = _known_shape(self._name, self.event_shape)
+        known = known_shape(self._name, self.event_shape)
         if components < 1:
             raise ValueError(f"GaussianMixture: components must be 1 or more, got {components}")
         self.components = components
@@ -346,7 +350,7 @@ class GaussianMixture(Base):
         means = torch.special.ndtri(middles)
         # What the means' spread leaves of a variance of 1.
         self._share = math.sqrt(1 - float(means.square().mean()))
-        raw = float(_unbound(torch.tensor(math.log(self._share))))
+        raw = float(unbound(torch.tensor(math.log(self._share))))
         start = {
             "logits": torch.zeros(*known, components),
             "means": means.expand(*known, components).clone(),
@@ -389,68 +393,9 @@ class GaussianMixture(Base):
             k = torch.arange(self.components, device=rows.device)
             middles = ((2 * k + 1) * len(rows)).div(2 * self.components, rounding_mode="floor")
             self.means.copy_(rows[middles].movedim(0, -1))
-            log_scale = (_positive(rows.std(0, correction=0)) * self._share).log()
-            self.raw_log_scales.copy_(_unbound(log_scale).unsqueeze(-1))
+            log_scale = (positive(rows.std(0, correction=0)) * self._share).log()
+            self.raw_log_scales.copy_(unbound(log_scale).unsqueeze(-1))
             self.logits.zero_()
-
-
-class Position(nn.Module):
-    """A location μ and a scale σ for every element: 0 and 1, fixed, or where learning starts.
-
-    A learned log σ = a / (1 + |a|/B) lies in (−B, B), B = log 10⁶.
-    """
-
-    def __init__(self, owner: str, shape: Shape, learned: bool) -> None:
-        super().__init__()
-        known = _known_shape(owner, shape) if learned else ()
-        self.loc = nn.Parameter(torch.zeros(known)) if learned else None
-        self.raw_log_scale = nn.Parameter(torch.zeros(known)) if learned else None
-
-    def standardize(self, x: Tensor) -> tuple[Tensor, Tensor | float]:
-        """z = (x − μ)/σ and log σ."""
-        if self.loc is None or self.raw_log_scale is None:
-            return x, 0.0
-        log_scale = soft_bound(self.raw_log_scale.to(x.dtype), LOG_SCALE_BOUND)
-        return (x - self.loc.to(x.dtype)) * (-log_scale).exp(), log_scale
-
-    def place(self, z: Tensor) -> Tensor:
-        """x = μ + σ z."""
-        if self.loc is None or self.raw_log_scale is None:
-            return z
-        log_scale = soft_bound(self.raw_log_scale.to(z.dtype), LOG_SCALE_BOUND)
-        return self.loc.to(z.dtype) + log_scale.exp() * z
-
-    def fit(self, loc: Tensor, scale: Tensor) -> None:
-        """Sets them, if they are learned; a scale of 0 (constant data) becomes 1."""
-        if self.loc is None or self.raw_log_scale is None:
-            return
-        with torch.no_grad():
-            self.loc.copy_(loc)
-            self.raw_log_scale.copy_(_unbound(_positive(scale).log()))
-
-
-class PositiveShape(nn.Module):
-    """A positive shape parameter: one fixed number, or one for every element that learning moves.
-
-    Learned: log v = log start + a / (1 + |a|/B), so that v/start stays in (1/10, 10), B = log 10.
-    """
-
-    def __init__(self, owner: str, name: str, shape: Shape, start: float, learned: bool) -> None:
-        super().__init__()
-        if not 0 < start < math.inf:
-            raise ValueError(f"{owner}: {name} must be positive and finite, got {start}")
-        self.start = float(start)
-        self.raw = nn.Parameter(torch.zeros(_known_shape(owner, shape))) if learned else None
-
-    def forward(self, dtype: torch.dtype) -> Tensor | float:
-        """The number, or the number of every element."""
-        if self.raw is None:
-            return self.start
-        return self.start * soft_bound(self.raw.to(dtype), LOG_SHAPE_BOUND).exp()
-
-    def extra_repr(self) -> str:
-        """Where it started, and whether it is learned."""
-        return f"{self.start:g}, learned={self.raw is not None}"
 
 
 def _as_event_shape(owner: str, shape: int | Sequence[int | None]) -> Shape:
@@ -469,25 +414,8 @@ def _as_event_shape(owner: str, shape: int | Sequence[int | None]) -> Shape:
     return tuple(extents)
 
 
-def _known_shape(owner: str, shape: Shape) -> tuple[int, ...]:
-    known = tuple(extent for extent in shape if extent is not None)
-    if len(known) != len(shape):
-        raise ValueError(f"{owner}: parameters for every element need known extents, got {shape}")
-    return known
-
-
 def _rows(x: Tensor, event_dim: int) -> Tensor:
     return x.reshape(-1, *x.shape[x.dim() - event_dim :])
-
-
-def _positive(scale: Tensor) -> Tensor:
-    return torch.where(scale > 0, scale, torch.ones_like(scale))
-
-
-def _unbound(log_scale: Tensor) -> Tensor:
-    """The inverse of `soft_bound`, for log-scales moved to where it has one."""
-    inside = log_scale.clamp(min=-0.9 * LOG_SCALE_BOUND, max=0.9 * LOG_SCALE_BOUND)
-    return inside / (1 - inside.abs() / LOG_SCALE_BOUND)
 
 
 def _log(value: Tensor | float) -> Tensor | float:

@@ -102,7 +102,7 @@ def expand_context(context: Context, declared: ContextShape, batch: Sequence[int
 
 def _expand(value: Tensor, declared: Shape, batch: Sequence[int]) -> Tensor:
     cut = value.dim() - len(declared)
-    return value.expand(*batch, *value.shape[cut:])
+    return value.expand((*batch, *value.shape[cut:]))
 
 
 def describe(shape: Shape) -> str:
@@ -157,11 +157,10 @@ class JoinContext(nn.Module):
     def forward(self, context: Context) -> Tensor:
         """The joined vector; parts whose batch dimensions differ are broadcast."""
         if not isinstance(self.shapes, dict):
-            return (
-                context.flatten(context.dim() - len(self.shapes))
-                if len(self.shapes) != 1
-                else context
-            )  # type: ignore[union-attr,return-value]
+            rank = len(self.shapes)
+            if rank == 0:
+                return context.unsqueeze(-1)  # type: ignore[union-attr]
+            return context.flatten(-rank) if rank > 1 else context  # type: ignore[union-attr,return-value]
         batch = context_batch("JoinContext", context, self.shapes)
         parts = expand_context(context, self.shapes, batch)
         dtype = torch.get_default_dtype()

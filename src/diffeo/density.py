@@ -1,14 +1,17 @@
 """The contract of models: `Density`, and `Flow`, the density that a base and a bijection make."""
 
+import itertools
 import math
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor, nn
 
 from diffeo.bijections.base import Bijection
+from diffeo.bijections.elementwise import sum_event
 from diffeo.contexts import (
     Context,
     ContextShape,
@@ -132,7 +135,7 @@ class Density(nn.Module, ABC):
         Shapes: out: (*n, *context_batch, *event).
 
         Raises:
-            TypeError: if the context is missing or not wanted.
+            TypeError: if the context is missing or not wanted, or n is not of whole numbers.
             ValueError: if n or the temperature is negative, the model has no temperature, or a
                 shape does not fit.
         """
@@ -182,14 +185,25 @@ class Density(nn.Module, ABC):
             arguments = self._admit_sampling(n, context, temperature, generator, event_shape)
             return self._sample_and_log_prob(*arguments)
 
-    def dist(self, context: Context = None) -> "DensityDistribution":
+    def dist(
+        self, context: Context = None, *, event_shape: Sequence[int] | None = None
+    ) -> "DensityDistribution":
         """The model, given a context, as a `torch.distributions.Distribution`.
 
-        Its batch shape is that of the context.
+        Its batch shape is that of the context. Once Pyro has been imported it also works in Pyro's
+        `sample` statements.
+
+        Args:
+            context: what to condition on, (*context_batch, *context_event).
+            event_shape: the whole event shape, where the model leaves an extent open.
+
+        Raises:
+            TypeError: if the context is missing or not wanted.
+            ValueError: if a shape does not fit.
         """
         from diffeo.distribution import distribution
 
-        return distribution(self, context)
+        return distribution(self, context, event_shape=event_shape)
 
     def bits_per_dim(self, x: Tensor, context: Context = None, *, samples: int = 1) -> Tensor:
         """−log₂ p(x|context) / D, bits per dimension, D the number of elements of an event.
@@ -229,34 +243,69 @@ class Density(nn.Module, ABC):
             )
         x = self._admit_dtype(x)
         joint = broadcast_batch(self._name, x.shape[:cut], self._context_batch(context))
-        return x.expand(*joint, *x.shape[cut:]), self._prepare(context)
+        return x.expand((*joint, *x.shape[cut:])), self._prepare(context)
+
+    def _reference(self) -> Tensor | None:
+        """A tensor that says on which device and in which dtype the model computes."""
+        # Lazily: a walk over every parameter, in every call, would show in profiles.
+        own = itertools.chain(self.parameters(), self.buffers())
+        return next((tensor for tensor in own if tensor.is_floating_point()), None)
 
     def _admit_dtype(self, x: Tensor) -> Tensor:
-        reference = next(
-            (p for p in (*self.parameters(), *self.buffers()) if p.is_floating_point()), None
-        )
+        reference = self._reference()
         if reference is None:
             return x if x.is_floating_point() else x.to(torch.get_default_dtype())
-        if x.device != reference.device:
-            raise ValueError(
-                f"{self._name}: x is on {x.device}, the model on {reference.device}; "
-                f"use x.to({str(reference.device)!r})"
-            )
+        self._check_device("x", x, reference)
         if not x.is_floating_point() and self.support.integer:
             return x.to(reference.dtype)
-        if x.dtype != reference.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise TypeError(
-                f"{self._name}: x is {x.dtype}, the model {reference.dtype}; "
-                f"use x.to({reference.dtype})"
+        self._check_dtype("x", x, reference)
+        # Only differs under autocast, where an input may come from a layer that computed in bf16.
+        return x.to(reference.dtype)
+
+    def _check_device(self, what: str, value: Tensor, reference: Tensor) -> None:
+        if value.device != reference.device:
+            raise ValueError(
+                f"{self._name}: {what} is on {value.device}, the model on {reference.device}; "
+                f"use {what}.to({str(reference.device)!r})"
             )
-        return x
+
+    def _check_dtype(self, what: str, value: Tensor, reference: Tensor) -> None:
+        if value.dtype == reference.dtype:
+            return
+        if value.is_floating_point() and torch.is_autocast_enabled(value.device.type):
+            return
+        raise TypeError(
+            f"{self._name}: {what} is {value.dtype}, the model {reference.dtype}; "
+            f"use {what}.to({reference.dtype})"
+        )
 
     def _context_batch(self, context: Context) -> tuple[int, ...]:
         if self.context_shape is None and context is not None:
             raise TypeError(
                 f"{self._name}: takes no context; build it with context=… to condition it"
             )
-        return context_batch(self._name, context, self.context_shape)
+        batch = context_batch(self._name, context, self.context_shape)
+        reference = None if context is None else self._reference()
+        if reference is not None:
+            parts = {"context": context} if isinstance(context, Tensor) else context
+            for what, value in parts.items():  # type: ignore[union-attr]
+                self._check_device(what, value, reference)
+                # Whole numbers may be classes, for a context network to look up.
+                if value.is_floating_point():
+                    self._check_dtype(what, value, reference)
+        return batch
+
+    def _admit_count(self, n: int | Sequence[int]) -> tuple[int, ...]:
+        try:
+            leading = tuple(n) if isinstance(n, Iterable) else (n,)
+            leading = tuple(operator.index(extent) for extent in leading)
+        except TypeError:
+            raise TypeError(
+                f"{self._name}: the number of samples must be a whole number or a shape, got {n!r}"
+            ) from None
+        if any(extent < 0 for extent in leading):
+            raise ValueError(f"{self._name}: the number of samples can't be negative, got {n}")
+        return leading
 
     def _admit_sampling(
         self,
@@ -266,10 +315,8 @@ class Density(nn.Module, ABC):
         generator: Generator | None,
         event_shape: Sequence[int] | None,
     ) -> tuple[tuple[int, ...], tuple[int, ...], Context, float, Generator | None]:
-        leading = (n,) if isinstance(n, int) else tuple(n)
-        if any(extent < 0 for extent in leading):
-            raise ValueError(f"{self._name}: the number of samples can't be negative, got {n}")
-        if not temperature >= 0:
+        leading = self._admit_count(n)
+        if not 0 <= temperature < math.inf:
             raise ValueError(f"{self._name}: temperature must be 0 or more, got {temperature}")
         if temperature != 1 and not self.scalable:
             raise ValueError(
@@ -333,9 +380,19 @@ class Flow(Density):
         self.bijection = bijection
         self.context_net = context_net
         self.event_shape = bijection.input_shape(base.event_shape)
+        rank = len(self.event_shape)
+        if bijection.context_shape is not None and bijection.event_dim != rank:
+            raise ValueError(
+                f"Flow: the bijection takes a context and acts on events of rank "
+                f"{bijection.event_dim}; the base's have rank {rank}"
+            )
         needed = (
             bijection.context_shape if bijection.context_shape is not None else base.context_shape
         )
+        if base.context_shape not in (None, needed):
+            raise ValueError(
+                f"Flow: the bijection takes context {needed}, the base {base.context_shape}"
+            )
         self.context_shape = as_context_shape(context) if context is not None else needed
         if (
             context_net is None
@@ -375,7 +432,7 @@ class Flow(Density):
 
     def _log_prob(self, x: Tensor, context: Context) -> Tensor:
         z, ladj = self.bijection(x, context)
-        return self.base._log_prob(z, context) + ladj
+        return self.base._log_prob(z, self.base._prepare(context)) + self._per_event(ladj)
 
     def _sample(
         self,
@@ -385,7 +442,8 @@ class Flow(Density):
         temperature: float,
         generator: Generator | None,
     ) -> Tensor:
-        z = self.base._sample(batch, self._latent(shape), context, temperature, generator)
+        prepared = self.base._prepare(context)
+        z = self.base._sample(batch, self._latent(shape), prepared, temperature, generator)
         return self.bijection.inverse(z, context)[0]
 
     def _sample_and_log_prob(
@@ -397,10 +455,14 @@ class Flow(Density):
         generator: Generator | None,
     ) -> tuple[Tensor, Tensor]:
         z, log_base = self.base._sample_and_log_prob(
-            batch, self._latent(shape), context, temperature, generator
+            batch, self._latent(shape), self.base._prepare(context), temperature, generator
         )
         x, ladj = self.bijection.inverse(z, context)
-        return x, log_base - ladj
+        return x, log_base - self._per_event(ladj)
+
+    def _per_event(self, ladj: Tensor) -> Tensor:
+        """Summed also over the dimensions of the event that the bijection acts on one by one."""
+        return sum_event(ladj, len(self.event_shape) - self.bijection.event_dim)
 
     def _latent(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.bijection.output_shape(shape)  # type: ignore[return-value]

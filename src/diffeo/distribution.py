@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ class DensityDistribution(Distribution):
         ValueError: if a shape does not fit.
     """
 
-    arg_constraints = {}  # noqa: RUF012 — torch declares it so
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}  # type: ignore
 
     def __init__(
         self,
@@ -89,7 +90,9 @@ class DensityDistribution(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(value), nats. Shape (*sample_shape, *batch_shape)."""
-        if self._validate_args:
+        # Constraints of torch can't look at an empty tensor; the density checks its shape.
+        empty = isinstance(value, Tensor) and value.numel() == 0
+        if self._validate_args and not empty:
             self._validate_sample(value)
         log_prob = self.density.log_prob(value, self.context)
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
@@ -119,10 +122,10 @@ class DensityDistribution(Distribution):
         Raises:
             RuntimeError: if the batch shape does not expand to it.
         """
-        new = self._get_checked_instance(DensityDistribution, _instance)
+        new: DensityDistribution = self._get_checked_instance(DensityDistribution, _instance)  # type: ignore
         new.density, new.context = self.density, self.context
-        # −1 leaves an extent as it is, as in Tensor.expand.
-        expanded = torch.empty(0).new_empty(self.batch_shape).expand(tuple(batch_shape)).shape
+        # Tensor.expand knows the rules: −1 leaves an extent as it is, 1 may become anything.
+        expanded = torch.empty(self.batch_shape, device="meta").expand(tuple(batch_shape)).shape
         Distribution.__init__(new, expanded, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new

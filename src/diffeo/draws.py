@@ -31,7 +31,8 @@ class Noise:
         """Gamma(concentration, 1), never 0, with gradients to the concentration."""
         if not isinstance(concentration, Tensor):
             concentration = torch.tensor(concentration, dtype=self.dtype, device=self.device)
-        drawn = torch._standard_gamma(
+        # What torch.distributions.Gamma calls, which takes no generator.
+        drawn = torch._standard_gamma(  # type: ignore
             concentration.expand(self.size).contiguous(), generator=self.generator
         )
         return drawn.clamp(min=torch.finfo(self.dtype).tiny)

@@ -1,4 +1,7 @@
-"""Model folders: `config.json` says what the model is, `model.safetensors` holds its weights. Loading runs no code."""
+"""Model folders: `config.json` describes the model, `model.safetensors` holds its weights.
+
+Loading runs no code from the folder.
+"""
 
 import hashlib
 import json
@@ -27,7 +30,7 @@ WEIGHTS = "model.safetensors"
 
 
 class ModelFileError(ValueError):
-    """A model folder that can't be written or read. The message is one line that names the file and what to do."""
+    """A model folder that can't be written or read. The message is one line: file and remedy."""
 
 
 def save(
@@ -40,20 +43,22 @@ def save(
 ) -> None:
     """Writes a model to a folder, whole or not at all.
 
-    A new folder is written beside its place and renamed into it. In a model folder that is overwritten the two files
-    are replaced, each by a rename; other files there stay. `config.json` holds `format`, `name`, `arguments`,
-    `columns`, `training`, `versions` and the digest of the weights.
+    A new folder is written beside its place and renamed into it. In a model folder that is
+    overwritten the two files are replaced, each by a rename; other files there stay. `config.json`
+    holds `format`, `name`, `arguments`, `columns`, `training`, `versions` and the digest of the
+    weights.
 
     Args:
         model: one that `diffeo.create` or `load` made.
         directory: where; made with its parents.
         columns: the table the model was trained on, as `diffeo.data.Columns.to_json` gives it.
-        training: what to keep about the training: settings, results. Numbers that are not finite become null.
+        training: what to keep about the training: settings, results. Numbers that are not finite
+            become null.
         overwrite: whether to replace a model that is there.
 
     Raises:
-        ModelFileError: if the model has no name and arguments to write down, if the folder exists (and is not empty),
-            if it holds something else than a model, or if it can't be written.
+        ModelFileError: if the model has no name and arguments to write down, if the folder exists
+            (and is not empty), if it holds something else than a model, or if it can't be written.
     """
     directory = Path(directory)
     config = _config_of(model, columns, training)
@@ -72,15 +77,17 @@ def save(
 def load(directory: str | os.PathLike[str], device: str | torch.device = "cpu") -> Density:
     """Builds the model that a folder describes, with its weights, in evaluation mode.
 
-    The dtypes are those that were saved. No code of the folder is run, and the global random state stays as it was.
+    The dtypes are those that were saved. No code of the folder is run, and the global random state
+    stays as it was.
 
     Args:
         directory: what `save` wrote.
         device: where the model should be.
 
     Raises:
-        ModelFileError: if it is not a model folder, was made by a newer version, lacks a file, or if a file is
-            damaged, names a model or arguments that do not exist, or holds weights of other names or shapes.
+        ModelFileError: if it is not a model folder, was made by a newer version, lacks a file, or
+            if a file is damaged, names a model or arguments that do not exist, or holds weights of
+            other names or shapes.
     """
     directory = Path(directory)
     config = read_config(directory)
@@ -97,7 +104,7 @@ def load(directory: str | os.PathLike[str], device: str | torch.device = "cpu") 
 
 
 def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `config.json` holds, checked: `name`, `arguments`, `columns`, `training`, `versions`, …
+    """What `config.json` holds (`name`, `arguments`, `columns`, `training`, …), checked.
 
     Raises:
         ModelFileError: as `load`, of the configuration.
@@ -111,7 +118,8 @@ def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
         )
     if not path.exists():
         raise ModelFileError(
-            f"{directory}: not a model folder, it has no {CONFIG}; give the folder that `save` or `diffeo train` wrote"
+            f"{directory}: not a model folder, it has no {CONFIG}; give the folder that `save` or "
+            "`diffeo train` wrote"
         )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -131,8 +139,8 @@ def _config_of(
     described = getattr(model, "config", None)
     if not isinstance(described, Mapping) or not {"name", "arguments"} <= set(described):
         raise ModelFileError(
-            f"save: this {type(model).__name__} has no name and arguments to write down; save models made by "
-            "diffeo.create, and others with torch.save(model.state_dict(), …)"
+            f"save: this {type(model).__name__} has no name and arguments to write down; save "
+            "models made by diffeo.create, and others with torch.save(model.state_dict(), …)"
         )
     config = {
         "format": FORMAT,
@@ -256,7 +264,8 @@ def _check_config(path: Path, config: Any) -> None:
         maker = versions.get("diffeo") if isinstance(versions, dict) else None
         by = f" ({maker})" if isinstance(maker, str) else ""
         raise ModelFileError(
-            f"{path}: format {found}, made by a newer diffeo{by}; this one reads up to {FORMAT}: upgrade with pip install -U diffeo"
+            f"{path}: format {found}, made by a newer diffeo{by}; this one reads up to {FORMAT}: "
+            "upgrade with pip install -U diffeo"
         )
     kinds = {
         "name": str,
@@ -269,7 +278,8 @@ def _check_config(path: Path, config: Any) -> None:
         if key not in config or not isinstance(config[key], kind):
             found = f"got {config[key]!r}" if key in config else "it is missing"
             raise ModelFileError(
-                f"{path}: the entry {key!r} is not what it should be ({_short(found)}); the file is damaged"
+                f"{path}: the entry {key!r} is not what it should be ({_short(found)}); "
+                "the file is damaged"
             )
 
 
@@ -284,7 +294,8 @@ def _read_weights(directory: Path, config: Mapping[str, Any]) -> dict[str, Tenso
         recorded = config.get("weights")
         if isinstance(recorded, dict) and recorded.get("sha256", digest := _digest(path)) != digest:
             raise ModelFileError(
-                f"{path}: is not the file that {CONFIG} was written with; copy both again from the same model"
+                f"{path}: is not the file that {CONFIG} was written with; copy both again from the "
+                "same model"
             )
     except SafetensorError as error:
         raise ModelFileError(
@@ -329,7 +340,8 @@ def _copy_weights(path: Path, model: Density, weights: Mapping[str, Tensor]) -> 
     for name, value in own.items():
         if weights[name].shape != value.shape:
             raise ModelFileError(
-                f"{path}: tensor {name!r} should have shape {tuple(value.shape)}, found {tuple(weights[name].shape)}"
+                f"{path}: tensor {name!r} should have shape {tuple(value.shape)}, "
+                f"found {tuple(weights[name].shape)}"
             )
         if weights[name].is_floating_point() != value.is_floating_point():
             raise ModelFileError(
@@ -340,7 +352,7 @@ def _copy_weights(path: Path, model: Density, weights: Mapping[str, Tensor]) -> 
 
 
 def _match_dtypes(model: Density, weights: Mapping[str, Tensor]) -> None:
-    """Gives the model the dtypes of the file: all of it that of the parameters, then each tensor its own."""
+    """Gives the model the file's dtypes: all of it that of the parameters, then each its own."""
     parameters = dict(model.named_parameters())
     dtypes = [
         value.dtype

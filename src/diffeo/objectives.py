@@ -14,8 +14,9 @@ Objective = Callable[[Density, Tensor, Context], Tensor]
 def negative_log_likelihood(model: Density, x: Tensor, context: Context = None) -> Tensor:
     """−1/N Σ log p_θ(x_i|c_i), in nats.
 
-    Its expectation over the data's density p* is KL(p* ‖ p_θ) + H(p*): the smaller, the closer the model, in the
-    direction that punishes a model for giving data no density. Where the model's log_prob is a bound, so is this.
+    Its expectation over the data's density p* is KL(p* ‖ p_θ) + H(p*): the smaller, the closer the
+    model, in the direction that punishes a model for giving data no density. Where the model's
+    log_prob is a bound, so is this.
 
     Args:
         model: p_θ.
@@ -41,9 +42,10 @@ def reverse_kl(
 ) -> Tensor:
     """1/n Σ log q_θ(x_i|c) − log p̃(x_i), x_i ~ q_θ(·|c) drawn with gradients; in nats.
 
-    Its expectation is KL(q_θ ‖ p) − log Z, where p̃ = Z p is known up to the constant Z: the negative evidence lower
-    bound when p̃ is a joint density at the observed data. It punishes a model for giving density where the target has
-    none, so that one with too few modes settles on some of them.
+    Its expectation is KL(q_θ ‖ p) − log Z, where p̃ = Z p is known up to the constant Z: the
+    negative evidence lower bound when p̃ is a joint density at the observed data. It punishes a
+    model for giving density where the target has none, so that one with too few modes settles on
+    some of them.
 
     Args:
         model: q_θ, a density whose samples carry gradients.
@@ -56,13 +58,14 @@ def reverse_kl(
         TypeError: if samples of the model have no gradients.
         ValueError: if `log_target` gives another shape than one number a sample.
 
-    Reference: Rezende & Mohamed, 2015, Variational Inference with Normalizing Flows, arXiv:1505.05770.
+    Reference: Rezende & Mohamed, 2015, Variational Inference with Normalizing Flows,
+        arXiv:1505.05770.
     """
     x, log_q = model.sample_and_log_prob(n, context, gradients=True)
     log_p = log_target(x)
     if log_p.shape != log_q.shape:
         raise ValueError(
-            f"reverse_kl: log_target must give shape {tuple(log_q.shape)} for x of shape {tuple(x.shape)}, "
-            f"got {tuple(log_p.shape)}"
+            f"reverse_kl: log_target must give shape {tuple(log_q.shape)} for x of shape "
+            f"{tuple(x.shape)}, got {tuple(log_p.shape)}"
         )
     return (log_q - log_p).mean()

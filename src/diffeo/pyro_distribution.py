@@ -5,7 +5,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from diffeo.distribution import DensityDistribution
 
 
-class PyroDensityDistribution(DensityDistribution, TorchDistributionMixin):
+class PyroDensityDistribution(DensityDistribution, TorchDistributionMixin):  # type: ignore
     """A density, given a context, in Pyro's `sample` statements and plates.
 
     Args: as `diffeo.distribution.distribution`.

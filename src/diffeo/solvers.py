@@ -23,11 +23,11 @@ def solve_increasing(f: Monotone, target: Tensor, lower: Tensor, upper: Tensor) 
 
     Newton's iteration kept inside a bracket that shrinks. A step that would leave the bracket, or
     that is not half the step before last, is replaced by bisection; a step as small as rounding
-    goes a little further, so as to close the bracket from its other side. A bracket that falls more
-    than `_SLACK` halvings behind bisection in asinh x is bisected there until it catches up. Every
-    bracket that the dtype can represent is as narrow as its precision after a number of such
-    halvings that depends on the dtype alone (31 in float32, 63 in float64), so that a fixed number
-    of steps always suffices, however flat, steep or far away the function.
+    goes a little further, so as to close the bracket from its other side. Bisection is of asinh x,
+    the logarithm's scale where |x| is large: any bracket that the dtype can represent is as narrow
+    as its precision after 31 halvings in float32, 63 in float64. A bracket that falls more than
+    `_SLACK` halvings behind is bisected until it catches up, so that a fixed number of steps
+    suffices however flat, steep or far away the function.
 
     An element stops once |f(x) − target| ≤ 4ε (|target| + min(1, f′)) or its bracket is 4ε|x| wide:
     a small step alone proves nothing where a steep stretch ends in a flat one. Eagerly the
@@ -82,12 +82,10 @@ def _bracketed_newton(f: Monotone, target: Tensor, lower: Tensor, upper: Tensor)
         newton = x - step
         good = (newton >= lower - reach) & (newton <= upper + reach)
         good = good & (tiny | (2 * step.abs() <= before_last))
-        proposal = torch.where(good, newton.clamp(lower, upper), lower / 2 + upper / 2)
-        if i >= _SLACK:
-            low, high = torch.asinh(lower), torch.asinh(upper)
-            late = high - low > first_width * 0.5 ** (i - _SLACK)
-            middle = torch.sinh((low + high) / 2).clamp(lower, upper)
-            proposal = torch.where(late, middle, proposal)
+        low, high = torch.asinh(lower), torch.asinh(upper)
+        late = high - low > first_width * 0.5 ** (i - _SLACK)
+        middle = torch.sinh((low + high) / 2).clamp(lower, upper)
+        proposal = torch.where(good & ~late, newton.clamp(lower, upper), middle)
         before_last, last = last, (proposal - x).abs()
         x = torch.where(done, x, proposal)
     return x

@@ -28,7 +28,9 @@ def test_tables_come_back_with_their_names():
 
 
 def test_other_columns_are_refused_by_name():
-    with pytest.raises(DataError, match=r"^lacks the column 'b'; the columns must be 'a', 'b', 'c'$"):
+    with pytest.raises(
+        DataError, match=r"^lacks the column 'b'; the columns must be 'a', 'b', 'c'$"
+    ):
         COLUMNS.to_tensor(FRAME[["a", "c"]])
     with pytest.raises(DataError, match=r"has the unknown columns 'd', 'e'"):
         COLUMNS.to_tensor(FRAME.assign(d=1, e=2))
@@ -59,7 +61,9 @@ def test_columns_numbered_by_pandas():
 
 
 def test_nullable_and_object_columns_of_numbers():
-    frame = pd.DataFrame({"a": pd.array([1, 2], dtype="Int64"), "b": pd.Series([1, 2.5], dtype=object)})
+    frame = pd.DataFrame(
+        {"a": pd.array([1, 2], dtype="Int64"), "b": pd.Series([1, 2.5], dtype=object)}
+    )
     assert Columns.infer(frame).to_tensor(frame).tolist() == [[1, 1], [2, 2.5]]
     frame.loc[0, "a"] = pd.NA
     with pytest.raises(DataError, match=r"row 1, column 'a': a value is missing"):

@@ -1,4 +1,4 @@
-"""Tables in files: what is read comes back, and what can't be used is refused in one line that says where."""
+"""Tables in files: they come back, and what can't be used is refused in a line that says where."""
 
 import gzip
 

@@ -9,7 +9,7 @@ from diffeo.density import Density
 
 
 class Bell(Density):
-    """Independent Gaussians: log p(x|c) = Σ log N(x_i; μ_i + (Wc)_i, e^{2 s_i}). Maximum likelihood is mean and variance."""
+    """Independent Gaussians: log p(x|c) = Σ log N(x_i; μ_i + (Wc)_i, e^{2 s_i})."""
 
     def __init__(self, features, context=0, noisy=False):
         super().__init__()

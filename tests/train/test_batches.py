@@ -10,7 +10,9 @@ CPU, FLOAT = torch.device("cpu"), torch.float32
 
 
 def stream(rows=10, batch_size=3, seed=0, start=0, context=None):
-    return BatchStream(torch.arange(rows).unsqueeze(-1), context, batch_size, seed, CPU, FLOAT, start)
+    return BatchStream(
+        torch.arange(rows).unsqueeze(-1), context, batch_size, seed, CPU, FLOAT, start
+    )
 
 
 def test_an_epoch_shows_every_row_at_most_once():

@@ -54,7 +54,9 @@ def test_scores_of_noisy_models_can_be_repeated():
     assert torch.equal(scores, score(bell, x, noise_draws=3, seed=5))
     # Alone, in another place, in another company.
     torch.testing.assert_close(score(bell, x[[7]], noise_draws=3, seed=5), scores[[7]])
-    torch.testing.assert_close(score(bell, x.flip(0), batch_size=6, noise_draws=3, seed=5).flip(0), scores)
+    torch.testing.assert_close(
+        score(bell, x.flip(0), batch_size=6, noise_draws=3, seed=5).flip(0), scores
+    )
     assert not torch.equal(scores, score(bell, x, noise_draws=3, seed=6))
     found = evaluate(bell, x)
     assert found.bound
@@ -63,15 +65,18 @@ def test_scores_of_noisy_models_can_be_repeated():
 
 def test_draws_inside_the_logarithm_tighten_the_bound():
     bell, x = model(noisy=True), torch.randn(200, 2)
-    one = evaluate(bell, x, samples=1, noise_draws=20)
-    many = evaluate(bell, x, samples=20, noise_draws=20)
+    # The same 60 draws, averaged outside and inside: Jensen's inequality, without chance.
+    one = evaluate(bell, x, samples=1, noise_draws=60)
+    many = evaluate(bell, x, samples=20, noise_draws=3)
     assert many.log_likelihood > one.log_likelihood
 
 
 def test_contexts_and_arrays():
     bell = model(context=3)
     x, c = torch.randn(9, 2), torch.randn(9, 3)
-    torch.testing.assert_close(score(bell, x.numpy(), c.numpy(), batch_size=2), bell.log_prob(x, c).detach())
+    torch.testing.assert_close(
+        score(bell, x.numpy(), c.numpy(), batch_size=2), bell.log_prob(x, c).detach()
+    )
     with pytest.raises(ValueError, match="context has 3 rows, x has 9"):
         score(bell, x, c[:3])
 
@@ -104,7 +109,7 @@ def test_baselines_of_the_digits():
 
 def test_the_gaussian_baseline_is_the_exact_density():
     rng = np.random.default_rng(0)
-    mix = np.array([[1.0, 0.0, 0.0], [2.0, 0.5, 0.0], [0.0, 300.0, 1e-3]])
+    mix = np.array([[1.0, 0.0, 0.0], [2.0, 0.5, 0.0], [0.0, 300.0, 1.0]])
     train, test = rng.normal(size=(500, 3)) @ mix.T, rng.normal(size=(100, 3)) @ mix.T
     gaussian = torch.distributions.MultivariateNormal(
         torch.tensor(train.mean(0)), torch.tensor(np.cov(train.T))
@@ -130,7 +135,9 @@ def test_the_kernel_baseline_is_a_density_and_close_to_the_truth():
     generator = torch.Generator().manual_seed(0)
     train = torch.randn(4000, 1, generator=generator).exp()
     grid = torch.linspace(-2, 60, 20001)[:, None]
-    log_density = torch.tensor([baselines(train, point[None], discrete=False)["independent"] for point in grid[::100]])
+    log_density = torch.tensor(
+        [baselines(train, point[None], discrete=False)["independent"] for point in grid[::100]]
+    )
     assert float(log_density.exp().sum() * 62 / 200) == pytest.approx(1, abs=0.05)
     test = torch.randn(1000, 1, generator=generator).exp()
     truth = float(torch.distributions.LogNormal(0.0, 1.0).log_prob(test).mean())

@@ -137,7 +137,7 @@ class Bijection(nn.Module):
         batch = broadcast_batch(
             self._name, x.shape[:cut], context_batch(self._name, context, self.context_shape)
         )
-        return x.expand(*batch, *x.shape[cut:]), context
+        return x.expand((*batch, *x.shape[cut:])), context
 
 
 def _compatible(one: Shape, other: Shape) -> bool:

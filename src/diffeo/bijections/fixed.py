@@ -353,16 +353,26 @@ def _log(x: Tensor, inside: _Inside) -> Pair:
 
 def _sigmoid(x: Tensor, inside: _Inside) -> Pair:
     width = inside.upper - inside.lower
-    low, high = inside.lower + width * torch.sigmoid(x), inside.upper - width * torch.sigmoid(-x)
-    # From the nearer end, whose distance keeps its relative precision if the end is 0.
-    z = inside(torch.where(x < 0, low, high))
+    # The distance from the nearer end, w e⁻ˣ / (1 + e⁻ˣ), keeps its relative precision; halving
+    # the exponent keeps it from vanishing before it has to.
+    negative = torch.where(x < 0, x, -x)
+    root = torch.exp(0.5 * negative)
+    distance = width * root * root / (1 + root * root)
+    z = inside(torch.where(x < 0, inside.lower + distance, inside.upper - distance))
     return z, math.log(width) + F.logsigmoid(x) + F.logsigmoid(-x)
 
 
 def _logit(x: Tensor, inside: _Inside) -> Pair:
     x = inside(x)
-    above, below = (x - inside.lower).log(), (inside.upper - x).log()
-    return above - below, math.log(inside.upper - inside.lower) - above - below
+    above, below = x - inside.lower, inside.upper - x
+    log_above, log_below = above.log(), below.log()
+    # In the middle of a wide interval the difference of logarithms would lose precision.
+    # (Not minimum and maximum, whose gradients cancel where both ends are equally far.)
+    low = above < below
+    ratio = torch.where(low, above, below) / torch.where(low, below, above)
+    middle = ratio.clamp(min=0.1).log()
+    z = torch.where(ratio > 0.1, torch.where(low, middle, -middle), log_above - log_below)
+    return z, math.log(inside.upper - inside.lower) - log_above - log_below
 
 
 def _half_line(owner: str, lower: float) -> Support:

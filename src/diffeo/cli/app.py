@@ -92,6 +92,8 @@ def _help() -> str:
 
 def _tyro(kind: type, prog: str, words: Sequence[str]) -> Any:
     """Lets tyro parse. It tells mistakes in a frame of several lines; one line is made of it."""
+    if "--help" in words or "-h" in words:
+        words = ["--help"]  # words before it would go missing in the help
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):

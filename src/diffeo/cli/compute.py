@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from diffeo.density import Density
 
 
+BASELINES = {"gaussian": "full-covariance Gaussian", "independent": "independent columns"}
+"""What the simple models of `diffeo.train.baselines` are called."""
+
+
+def check_seed(seed: int) -> None:
+    """Refuses a seed that random generators don't take.
+
+    Raises:
+        CommandError: if it is negative or has more than 63 bits.
+    """
+    if not 0 <= seed < 2**63:
+        raise CommandError(f"--seed must be 0 … 2⁶³ − 1, got {seed}")
+
+
 def set_threads(threads: int | None) -> None:
     """Sets the number of CPU threads, unless None.
 

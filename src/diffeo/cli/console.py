@@ -1,7 +1,9 @@
 """Where all that a person reads goes: results to stdout, what happens meanwhile to stderr."""
 
 import math
+import shutil
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,12 +26,18 @@ class Console:
         print(line)
 
     def rows(self, rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
-        """Rows of a table, columns aligned: the result's figures. The last column may be long."""
+        """Rows of a table, columns aligned; the last is wrapped to the terminal's width."""
         columns = max(map(len, rows), default=0) - 1
         widths = [max(len(row[i]) for row in rows if len(row) > i) for i in range(columns)]
+        taken = indent + sum(widths) + 2 * columns
+        room = max(30, shutil.get_terminal_size((100, 24)).columns - taken)
         for row in rows:
-            cells = [cell.ljust(widths[i]) if i < columns else cell for i, cell in enumerate(row)]
-            self.say((" " * indent + "  ".join(cells)).rstrip())
+            start = "".join(cell.ljust(w) + "  " for cell, w in zip(row, widths, strict=False))
+            last = "".join(row[columns:])
+            first, *more = textwrap.wrap(last, room, break_on_hyphens=False) or [""]
+            self.say((" " * indent + start + first).rstrip())
+            for line in more:
+                self.say(" " * taken + line)
 
     def note(self, line: str) -> None:
         """A line about what happens, on stderr; none when quiet."""
@@ -71,6 +79,13 @@ def duration(seconds: float) -> str:
 def count(n: int, noun: str) -> str:
     """A number of things: 1 row, 12,000 rows."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def estimate(mean: float, error: float | None) -> str:
+    """A mean with its standard error, where that is known: a single row has none."""
+    if error is None or not math.isfinite(error):
+        return number(mean)
+    return f"{number(mean)} ± {number(error)}"
 
 
 def number(value: float, digits: int = 4) -> str:

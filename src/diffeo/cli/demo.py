@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Demo
-from diffeo.cli.compute import set_threads
+from diffeo.cli.compute import check_seed, set_threads
 from diffeo.cli.console import Console, count, duration
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_out_folder, staged
@@ -20,11 +20,21 @@ if TYPE_CHECKING:
 MODEL: dict[str, Any] = {
     "name": "realnvp",
     "levels": 17,
-    "marginals": 16,
+    "marginals": 20,
     "transforms": 6,
     "hidden": (128, 128),
+    "partition": "random",
+    "scalar": "logistic_mixture",
+    "components": 4,
+    "dropout": 0.4,
 }
-TRAINING: dict[str, Any] = {"max_steps": 2_500, "batch_size": 128, "learning_rate": 2e-3}
+TRAINING: dict[str, Any] = {
+    "max_steps": 900,
+    "batch_size": 125,
+    "learning_rate": 3e-3,
+    "warmup_steps": 100,
+    "average": 0.99,
+}
 
 SIDE = 8
 LEVELS = 16.0
@@ -45,6 +55,7 @@ def run(command: Demo, console: Console) -> None:
     check_out_folder(command.out, overwrite=True, mark="model/config.json")
     if command.max_steps is not None and command.max_steps < 1:
         raise CommandError(f"--max-steps must be positive, got {command.max_steps}")
+    check_seed(command.seed)
     set_threads(command.threads)
     from diffeo.data import digits
 
@@ -74,7 +85,9 @@ def _train(
     model = create(features=SIDE * SIDE, **MODEL)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     console.note(f"training {MODEL['name']}: {count(parameters, 'parameter')}")
-    settings = TRAINING | ({} if command.max_steps is None else {"max_steps": command.max_steps})
+    settings: dict[str, Any] = TRAINING | (
+        {} if command.max_steps is None else {"max_steps": command.max_steps}
+    )
     history = fit(
         model,
         parts["train"],
@@ -109,12 +122,15 @@ def _score(folder: Path, model: "Density", test: "Tensor") -> "Evaluation":
     )
     save_figure(drawn, folder / "scores.png")
     order = scores.argsort()
-    chosen = {"likeliest test digits": order.flip(0)[:20], "strangest test digits": order[:20]}
+    chosen = {
+        "likeliest test digits, nats": order.flip(0)[:20],
+        "strangest test digits, nats": order[:20],
+    }
     drawn = image_grid(
         {name: _images(test[index]) for name, index in chosen.items()},
         levels=LEVELS,
         captions={
-            name: [f"{float(scores[i]):.0f} nats" for i in index] for name, index in chosen.items()
+            name: [f"{float(scores[i]):.0f}" for i in index] for name, index in chosen.items()
         },
     )
     save_figure(drawn, folder / "strangest.png")

@@ -5,10 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffeo.cli.commands import Evaluate
-from diffeo.cli.compute import is_discrete, load_table_model, read_rows, set_threads, unit_of
-from diffeo.cli.console import Console, count, number
+from diffeo.cli.compute import (
+    BASELINES,
+    is_discrete,
+    load_table_model,
+    read_rows,
+    set_threads,
+    unit_of,
+)
+from diffeo.cli.console import Console, count, estimate, number
 from diffeo.cli.split import split, unchanged
-from diffeo.cli.train import BASELINES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,9 +34,7 @@ def run(command: Evaluate, console: Console) -> None:
         f"{command.data}: {count(evaluation.rows, 'row')}, {count(evaluation.dimensions, 'column')}"
     )
     console.say(f"log-likelihood, {unit_of(model)}, higher is better:")
-    error = evaluation.standard_error
-    figure = number(evaluation.log_likelihood)
-    rows = [[config["name"], figure + (f" ± {number(error)}" if error == error else "")]]
+    rows = [[config["name"], estimate(evaluation.log_likelihood, evaluation.standard_error)]]
     trained_on = _training_rows(command.model, columns)
     if trained_on is not None and len(trained_on) > 1:
         compared = baselines(trained_on, x, discrete=is_discrete(model))

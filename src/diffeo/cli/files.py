@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,10 +69,10 @@ def staged(out: Path, *, last: Sequence[str] = ()) -> Iterator[Path]:
     made = _make_parents(out.parent)
     done = False
     try:
-        beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
+        beside = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
+        beside.mkdir()
         try:
             yield beside
-            beside.chmod(0o755)
             if out.is_dir() and any(out.iterdir()):
                 _replace_into(beside, out, last)
             else:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from diffeo.cli.commands import Info
-from diffeo.cli.console import Console, count, duration, number
+from diffeo.cli.compute import BASELINES
+from diffeo.cli.console import Console, count, duration, estimate, number
 from diffeo.cli.errors import CommandError
-from diffeo.cli.train import BASELINES
 
 
 def run(command: Info, console: Console) -> None:
@@ -56,7 +56,7 @@ def _tell_model(name: str, console: Console) -> None:
             [
                 [
                     key,
-                    ", ".join(f"{flag(option)} {shown(value)}" for option, value in preset.items()),
+                    " ".join(f"{flag(option)} {shown(value)}" for option, value in preset.items()),
                 ]
                 for key, preset in entry.presets.items()
             ]
@@ -101,9 +101,7 @@ def _tell_training(training: Mapping[str, Any], console: Console) -> None:
         return
     bound = ", a lower bound" if judged.get("bound") else ""
     console.say(f"log-likelihood of {count(judged['rows'], 'held-out row')}, nats a row{bound}:")
-    error = judged.get("standard_error")
-    figure = number(judged["log_likelihood"]) + (f" ± {number(error)}" if error is not None else "")
-    rows = [["the model", figure]]
+    rows = [["the model", estimate(judged["log_likelihood"], judged.get("standard_error"))]]
     compared = training.get("baselines") or {}
     rows += [
         [BASELINES[k], number(v)] for k, v in compared.items() if k in BASELINES and v is not None

@@ -61,10 +61,11 @@ def train_command(name: str, preset: str | None) -> type[Train]:
         _field(key, option, chosen.get(key, option.default)) for key, option in options.items()
     ]
     holder = make_dataclass(f"{name}_options", fields, frozen=True)
-    holder.__doc__ = f"Options of {name}. {entry.summary}"
+    holder.__doc__ = entry.summary
+    kind = Annotated[holder, OmitArgPrefixes, arg(name=name)]  # the name heads a box of the help
     made = make_dataclass(
         f"Train_{name}",
-        [("options", Annotated[holder, OmitArgPrefixes], field(default_factory=holder))],
+        [("options", kind, field(default_factory=holder))],
         bases=(Train,),
         frozen=True,
     )

@@ -31,7 +31,9 @@ class Lines:
 
     def __call__(self, history: "History") -> None:
         now = time.monotonic()
-        if now - self.last < EVERY or not history.steps:
+        if not history.steps[-1]:  # the preparations are over
+            self.last = now
+        if now - self.last < EVERY:
             return
         self.last = now
         held_out = history.validation[-1]

@@ -4,7 +4,7 @@ import math
 import secrets
 
 from diffeo.cli.commands import Sample
-from diffeo.cli.compute import load_table_model, set_threads
+from diffeo.cli.compute import check_seed, load_table_model, set_threads
 from diffeo.cli.console import Console, count
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_out_file
@@ -19,6 +19,8 @@ def run(command: Sample, console: Console) -> None:
         raise CommandError(f"-n must be 0 or more, got {command.n}")
     if not (command.temperature >= 0 and math.isfinite(command.temperature)):
         raise CommandError(f"--temperature must be 0 or more, got {command.temperature}")
+    if command.seed is not None:
+        check_seed(command.seed)
     check_out_file(command.out, overwrite=command.overwrite)
     set_threads(command.threads)
     model, columns, _ = load_table_model(command.model)

@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Train
-from diffeo.cli.compute import choose_device, is_discrete, set_threads, unit_of
-from diffeo.cli.console import Console, count, duration, number
+from diffeo.cli.compute import (
+    BASELINES,
+    check_seed,
+    choose_device,
+    is_discrete,
+    set_threads,
+    unit_of,
+)
+from diffeo.cli.console import Console, count, duration, estimate, number
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_out_folder, staged
 from diffeo.cli.split import fingerprint, split
@@ -25,7 +32,6 @@ FEW_ROWS = 100
 """Below so many rows a table gets a warning."""
 PICTURED = 2_000
 """Rows, of the data and of the model, that pictures show."""
-BASELINES = {"gaussian": "full-covariance Gaussian", "independent": "independent columns"}
 WHY = {
     "max_steps": "all steps done",
     "max_time": "time was up",
@@ -36,6 +42,7 @@ WHY = {
 def run(command: Train, console: Console) -> None:
     """Trains, judges, and writes the folder: whole, or nothing."""
     check_out_folder(command.out, overwrite=command.overwrite)
+    check_seed(command.seed)
     fit_options = _fit_options(command)
     set_threads(command.threads)
     device = choose_device(command.device)
@@ -239,7 +246,7 @@ def _tell(
     console.say(
         f"log-likelihood of the {count(evaluation.rows, 'held-out row')}, {unit}, higher is better:"
     )
-    figure = f"{number(evaluation.log_likelihood)} ± {number(evaluation.standard_error)}"
+    figure = estimate(evaluation.log_likelihood, evaluation.standard_error)
     console.rows(
         [[command.model, figure]]
         + [[BASELINES[key], number(value)] for key, value in compared.items()]

@@ -1,4 +1,4 @@
-"""The schema of a table: which columns there are, and how they become the numbers of a model and come back."""
+"""The schema of a table: its columns, and how they become the numbers of a model and come back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ class Column:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise DataError(
-                f"column {self.name!r}: unknown kind {self.kind!r}; this diffeo knows {', '.join(KINDS)} "
-                "(made by a newer one? upgrade with pip install -U diffeo)"
+                f"column {self.name!r}: unknown kind {self.kind!r}; this diffeo knows "
+                f"{', '.join(KINDS)} (made by a newer one? upgrade with pip install -U diffeo)"
             )
 
 
@@ -84,7 +84,8 @@ class Columns:
         """The schema of a table of numbers.
 
         Raises:
-            DataError: if a column holds something else, a gap or an infinity, naming the file, line and column.
+            DataError: if a column holds something else, a gap or an infinity, naming the file, line
+                and column.
         """
         columns = cls(tuple(Column(str(name)) for name in frame.columns))
         columns.to_tensor(frame)
@@ -94,13 +95,14 @@ class Columns:
         """The table as numbers, columns in this schema's order whatever theirs.
 
         Args:
-            frame: a table with exactly these columns, in any order; one from a file without names (.npy) is taken
-                to have them in this order.
+            frame: a table with exactly these columns, in any order; one from a file without names
+                (.npy) is taken to have them in this order.
             dtype: of the result.
         Shapes: out: (rows, len(self)).
 
         Raises:
-            DataError: if a column is missing, unknown or holds something else than finite numbers that fit the dtype.
+            DataError: if a column is missing, unknown or holds something else than finite numbers
+                that fit the dtype.
         """
         where = _where(frame)
         frame = frame.rename(columns=str)
@@ -173,7 +175,8 @@ def _numbers(column: "Series", name: str) -> np.ndarray:
 
     if pd.api.types.is_bool_dtype(column.dtype):
         raise DataError(
-            f"{_where(column)}column {name!r} holds True and False, not numbers; write 0 and 1, or remove it"
+            f"{_where(column)}column {name!r} holds True and False, not numbers; write 0 and 1, "
+            "or remove it"
         )
     if pd.api.types.is_complex_dtype(column.dtype):
         raise DataError(
@@ -185,7 +188,8 @@ def _numbers(column: "Series", name: str) -> np.ndarray:
         column.dtype
     ):
         raise DataError(
-            f"{_where(column)}column {name!r} holds dates or times, not numbers; convert or remove it"
+            f"{_where(column)}column {name!r} holds dates or times, not numbers; convert it, "
+            "or remove it"
         )
     values = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(
         dtype=np.float64, na_value=np.nan
@@ -196,7 +200,8 @@ def _numbers(column: "Series", name: str) -> np.ndarray:
         text = text if len(text) <= 40 else text[:37] + "…"
         hint = " (write a decimal point, not a comma)" if _is_decimal_comma(text) else ""
         raise DataError(
-            f"{_where(column, wrong[0])}column {name!r}: {text!r} is not a number{hint}; correct it, or remove the column"
+            f"{_where(column, wrong[0])}column {name!r}: {text!r} is not a number{hint}; "
+            "correct it, or remove the column"
         )
     return values
 

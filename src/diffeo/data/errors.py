@@ -2,4 +2,4 @@
 
 
 class DataError(ValueError):
-    """Data that can't be used. The message is one line that names the file, row and column, and what to do."""
+    """Data that can't be used. The message is one line: file, row, column, and what to do."""

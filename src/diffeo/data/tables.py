@@ -33,17 +33,19 @@ _MAGIC = {
 def read_table(path: str | os.PathLike[str]) -> "DataFrame":
     """Reads a table, checking its form: one row of names, and as many fields in every row.
 
-    - `.csv`, `.tsv` (and `.gz` of them): UTF-8; fields between commas, or, where the first line has none, semicolons or
-      tabs. The first line names the columns. A first line of numbers is taken for a missing header and refused, unless
-      it counts the columns 0, 1, 2, … or 1, 2, 3, … as unnamed columns are written.
+    - `.csv`, `.tsv` (and `.gz` of them): UTF-8; fields between commas, or, where the first line has
+      none, semicolons or tabs. The first line names the columns. A first line of numbers is taken
+      for a missing header and refused, unless it counts the columns 0, 1, 2, … or 1, 2, 3, … as
+      unnamed columns are written.
     - `.parquet`: a named index becomes a column.
     - `.npy`: an array (rows, columns) of numbers; its columns are named "0", "1", ….
 
-    What the columns hold is for `Columns` to check. The frame's `attrs` tell it the file, for its messages
-    ("source"), and whether the file had names ("unnamed").
+    What the columns hold is for `Columns` to check. The frame's `attrs` tell it the file, for its
+    messages ("source"), and whether the file had names ("unnamed").
 
     Raises:
-        DataError: if the file is missing, empty, without rows, ragged, not text, or not of the kind its name says.
+        DataError: if the file is missing, empty, without rows, ragged, not text, or not of the kind
+            its name says.
         ImportError: if pandas is not installed.
     """
     path = Path(path)
@@ -66,11 +68,13 @@ def read_table(path: str | os.PathLike[str]) -> "DataFrame":
 
 
 def write_table(frame: "DataFrame", path: str | os.PathLike[str]) -> None:
-    """Writes a table, as the file's name says (see `SUFFIXES`), whole or not at all; replaces a file that is there.
+    """Writes a table, in the form that the file's name says (`SUFFIXES`), whole or not at all.
+
+    A file that is there is replaced.
 
     Raises:
-        DataError: if the name's ending is unknown, the folder does not exist, the file can't be written, or an .npy
-            file is to hold something else than numbers.
+        DataError: if the name's ending is unknown, the folder does not exist, the file can't be
+            written, or an .npy file is to hold something else than numbers.
     """
     path = Path(path)
     suffix = suffix_of(path)
@@ -85,7 +89,12 @@ def write_table(frame: "DataFrame", path: str | os.PathLike[str]) -> None:
         else:
             separator = "\t" if suffix.startswith(".tsv") else ","
             compression = {"method": "gzip", "mtime": 1} if suffix.endswith(".gz") else None
-            frame.to_csv(temporary, index=False, sep=separator, compression=compression)  # type: ignore[call-overload]
+            frame.to_csv(
+                temporary,
+                index=False,
+                sep=separator,
+                compression=compression,  # type: ignore[arg-type]
+            )
         temporary.replace(path)
     except OSError as error:
         raise DataError(f"{path}: can't be written: {error.strerror or error}") from None
@@ -109,7 +118,7 @@ def suffix_of(path: str | os.PathLike[str]) -> str:
 
 
 def line_of(path: str | os.PathLike[str], row: int) -> int | None:
-    """The line of a text file, from 1, on which the row with that number, from 0, ends; None for other files."""
+    """The line, from 1, on which a row, from 0, ends in a text file; None for other files."""
     path = Path(path)
     if suffix_of(path) not in _TEXT or not path.is_file():
         return None
@@ -202,8 +211,8 @@ def _header(path: Path, separator: str) -> list[str]:
     if all(numbers) and not counted:
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         raise DataError(
-            f"{path}, line {line}: holds numbers ({shown}) where the names of the columns should be; "
-            "add a first line of names, such as a,b,c"
+            f"{path}, line {line}: holds numbers ({shown}) where the names of the columns should be"
+            "; add a first line of names, such as a,b,c"
         )
     for i, name in enumerate(names):
         if not name:
@@ -221,13 +230,13 @@ def _check_ragged(path: Path, separator: str, names: list[str]) -> None:
         for line, fields in _records(file, separator):
             if len(fields) != len(names):
                 raise DataError(
-                    f"{path}, line {line}: has {len(fields)} fields, but the header names {len(names)} columns; "
-                    "make them equal"
+                    f"{path}, line {line}: has {len(fields)} fields, but the header names "
+                    f"{len(names)} columns; make them equal"
                 )
 
 
 def _records(file: TextIO, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The lines that hold something, with their numbers from 1; blank ones are skipped, as pandas does."""
+    """The lines that hold something, with their numbers from 1; pandas skips the others too."""
     reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
     for fields in reader:
         if fields and (len(fields) > 1 or fields[0].strip()):

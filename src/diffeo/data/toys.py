@@ -34,7 +34,7 @@ def toy(name: str, n: int, seed: int = 0) -> Tensor:
 
 
 def two_moons(n: int, generator: Generator) -> Tensor:
-    """Two half-circles that reach into each other, with noise of standard deviation 0.1 before scaling by 2."""
+    """Two half-circles that reach into each other, with noise of standard deviation 0.2."""
     angle = math.pi * torch.rand(n, generator=generator)
     upper = torch.rand(n, generator=generator) < 0.5
     x = torch.where(upper, angle.cos(), 1 - angle.cos())
@@ -51,7 +51,7 @@ def circles(n: int, generator: Generator) -> Tensor:
 
 
 def pinwheel(n: int, generator: Generator) -> Tensor:
-    """Five blades, Gaussian along and across, twisted the more the farther out (Johnson et al., 2016)."""
+    """Five blades, Gaussian along and across, the more twisted the farther out."""
     blade = torch.randint(5, (n,), generator=generator)
     along = 1 + 0.3 * torch.randn(n, generator=generator)
     across = 0.1 * torch.randn(n, generator=generator)
@@ -75,14 +75,14 @@ def eight_gaussians(n: int, generator: Generator) -> Tensor:
 
 
 def two_spirals(n: int, generator: Generator) -> Tensor:
-    """Two spirals of one and a half turns from the centre to radius 3, with noise of standard deviation 0.1."""
+    """Two spirals of one and a half turns from the centre to radius 3, with noise of 0.1."""
     turn = 3 * math.pi * torch.rand(n, generator=generator).sqrt()
     side = torch.where(torch.rand(n, generator=generator) < 0.5, math.pi, 0.0)
     return _polar(turn / math.pi, turn + side) + 0.1 * torch.randn(n, 2, generator=generator)
 
 
 def swiss_roll(n: int, generator: Generator) -> Tensor:
-    """One spiral from radius 1 to 3 over one and a half turns, with noise of standard deviation 0.1."""
+    """One spiral of one and a half turns from radius 1 to 3, with noise of 0.1."""
     turn = 1.5 * math.pi * (1 + 2 * torch.rand(n, generator=generator))
     return _polar(turn / (1.5 * math.pi), turn) + 0.1 * torch.randn(n, 2, generator=generator)
 

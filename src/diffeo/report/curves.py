@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from diffeo.report.style import ACCENT, MODEL, QUIET, figure, styled
 
 
 def learning_curve(
-    train: tuple[Sequence[float], Sequence[float]],
-    validation: tuple[Sequence[float], Sequence[float]],
+    train: tuple[ArrayLike, ArrayLike],
+    validation: tuple[ArrayLike, ArrayLike],
     *,
     unit: str = "nats",
     higher_is_better: bool = True,
@@ -47,23 +48,31 @@ def learning_curve(
             best = kept[int(np.argmax(order))]
             label = f"best: {values[best]:.3f} at step {int(steps[best])}"
             axes.plot(steps[best], values[best], "o", color=ACCENT, ms=6, label=label)
-        for name, value in (baselines or {}).items():
-            if np.isfinite(value):
-                axes.axhline(value, color=QUIET, lw=1, ls=(0, (4, 3)))
-                axes.annotate(
-                    f"{name} {value:.2f}",
-                    (0.99, value),
-                    xycoords=("axes fraction", "data"),
-                    ha="right",
-                    va="bottom",
-                    fontsize=7.5,
-                )
+        _levels(axes, baselines or {})
         _zoom(axes, train_values, values, list((baselines or {}).values()), higher_is_better)
         axes.set_xlabel("optimizer step")
         axes.set_ylabel(unit)
         axes.set_title(title)
         drawn.legend(loc="outside lower center", ncols=3)
     return drawn
+
+
+def _levels(axes: Axes, levels: Mapping[str, float]) -> None:
+    finite = {name: value for name, value in levels.items() if np.isfinite(value)}
+    highest = max(finite.values(), default=0.0)
+    for name, value in finite.items():
+        axes.axhline(value, color=QUIET, lw=1, ls=(0, (4, 3)))
+        # The highest is named above its line and the others below: close lines keep their names.
+        axes.annotate(
+            f"{name} {value:.2f}",
+            (0.99, value),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2 if value == highest else -2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom" if value == highest else "top",
+            fontsize=7.5,
+        )
 
 
 def _zoom(
@@ -81,6 +90,5 @@ def _zoom(
     extreme = [level for level in levels if np.isfinite(level)]
     worst = min([worst, *extreme]) if up else max([worst, *extreme])
     room = 0.08 * abs(best - worst) or 0.5
-    axes.set_ylim(
-        sorted((worst - room, best + room)) if up else sorted((best - room, worst + room))
-    )
+    low, high = sorted((worst, best))
+    axes.set_ylim(low - room, high + room)

@@ -1,15 +1,16 @@
 """Scores of rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from diffeo.report.style import ACCENT, DATA, MODEL, QUIET, figure, styled
 
 
 def score_histogram(
-    scores: Mapping[str, Sequence[float]],
+    scores: Mapping[str, ArrayLike],
     *,
     unit: str = "log-likelihood of a row, nats",
     title: str = "",
@@ -32,7 +33,7 @@ def score_histogram(
         axes = drawn.subplots()
         if len(finite):
             low, high = _range(finite)
-            edges = np.linspace(low, high, min(60, max(10, int(np.sqrt(len(finite))) + 1)))
+            edges = np.linspace(low, high, min(60, max(10, int(np.sqrt(len(finite))) + 1))).tolist()
             for (name, values), color in zip(
                 arrays.items(), (MODEL, ACCENT, DATA, QUIET), strict=False
             ):

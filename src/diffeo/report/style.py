@@ -1,7 +1,6 @@
 """The look that all pictures share, and how they reach a file."""
 
-import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +56,7 @@ def styled() -> Iterator[None]:
     """Draws in the shared look, and leaves the caller's own settings of matplotlib as they were."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS)
+        matplotlib.rcParams.update(_SETTINGS)  # type: ignore[call-overload]
         yield
 
 
@@ -87,13 +86,11 @@ def save_figure(drawn: Figure, path: str | Path, *, dpi: int = 130) -> Path:
         OSError: if it can't be written.
     """
     path = Path(path)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        with os.fdopen(handle, "wb") as file, styled():
-            drawn.savefig(file, format="png", dpi=dpi)
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+        with styled():
+            drawn.savefig(partial, format="png", dpi=dpi)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path

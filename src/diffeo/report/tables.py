@@ -108,7 +108,7 @@ def _histogram(axes: Axes, data: np.ndarray, samples: np.ndarray) -> None:
         # Weights and not density=True: what falls outside the range still counts in the whole.
         inside = values[np.isfinite(values)]
         weight = 1 / (max(len(values), 1) * (edges[1] - edges[0]))
-        axes.hist(inside, edges, weights=np.full(len(inside), weight), **style)
+        axes.hist(inside, edges.tolist(), weights=np.full(len(inside), weight), **style)
     axes.set_xlim(low, high)
     axes.set_yticks([])
     axes.grid(False)

@@ -149,7 +149,11 @@ def sigmoid_mixture(u: Tensor, log_weight: Tensor, log_slope: Tensor) -> tuple[T
     log_below, below = _normalise(log_weight + F.logsigmoid(u))
     log_above, above = _normalise(log_weight + F.logsigmoid(-u))
     terms = below + above - log_weight + log_slope
-    return log_below - log_above, terms.logsumexp(-1)
+    # Near 0 the difference of logarithms cancels: there y = 2 artanh(2F − 1), 2F − 1 = Σ w tanh(u/2).
+    centred = (log_weight.exp() * torch.tanh(u / 2)).sum(-1)
+    small = centred.abs() < 0.5
+    y = 2 * torch.atanh(torch.where(small, centred, 0.0))
+    return torch.where(small, y, log_below - log_above), terms.logsumexp(-1)
 
 
 def _normalise(log_parts: Tensor) -> tuple[Tensor, Tensor]:

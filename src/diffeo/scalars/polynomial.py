@@ -80,13 +80,16 @@ class SumOfSquares(ScalarMap):
         edge = torch.full_like(z, self.bound)
         bottom, log_slope_bottom = self._value(-edge, root, coefficients)
         top, log_slope_top = self._value(edge, root, coefficients)
-        inner = torch.minimum(torch.maximum(z, bottom), top)
+        above, below = z > top, z < bottom
 
         def value(x: Tensor) -> tuple[Tensor, Tensor]:
             return self._value(x, root, coefficients)
 
-        x = solve_increasing(value, inner, -edge, edge)
-        x = x + (z - inner) * (-torch.where(z > inner, log_slope_top, log_slope_bottom)).exp()
+        # Elements beyond the bound are given a root inside, which is then not used.
+        target = torch.where(above | below, (bottom + top).detach() / 2, z)
+        x = solve_increasing(value, target, -edge, edge)
+        x = torch.where(above, edge + (z - top) * (-log_slope_top).exp(), x)
+        x = torch.where(below, (z - bottom) * (-log_slope_bottom).exp() - edge, x)
         return x, -value(x)[1]
 
     def _value(self, x: Tensor, root: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class WeightAverage:
     """θ̄ ← d_t θ̄ + (1 − d_t) θ after every step t, with d_t = min(d, (1 + t) / (10 + t)).
 
-    The growing decay lets the average forget the start of a short run. Only parameters are averaged; the model's
-    buffers (running statistics) are those of the trajectory.
+    The growing decay lets the average forget the start of a short run. Only parameters are
+    averaged; the model's buffers (running statistics) are those of the trajectory.
 
     Args:
         parameters: θ; those without gradients are left alone.
@@ -40,7 +40,7 @@ class WeightAverage:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """Puts the average in place of the parameters inside a `with` block, by exchanging storage."""
+        """Puts the averages in place of the parameters in a `with` block, by exchanging storage."""
         self._exchange()
         try:
             yield

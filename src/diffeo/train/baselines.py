@@ -1,4 +1,4 @@
-"""What simple models reach on the same rows: whoever is not above them learned nothing of the dependencies."""
+"""What simple models reach on the same rows: a flow that is no better has learned nothing."""
 
 import math
 
@@ -14,30 +14,32 @@ KERNELS = 2_000
 def baselines(x_train: Rows, x_test: Rows, *, discrete: bool | None = None) -> dict[str, float]:
     """Mean log-likelihood of test rows, in nats a row, under models fitted to training rows.
 
-    `gaussian`: a Gaussian with the full covariance. For whole numbers it is fitted to x + u and scored by the bound
-    E_u log N(x + u), u ~ U[0, 1), as a dequantized model's is; both expectations are exact here, nothing is drawn.
-
-    `independent`: columns that know nothing of each other. For whole numbers, the frequency of each level between the
-    least and the greatest, one added to each count; otherwise a Gaussian kernel density estimate of each column.
+    - `gaussian`: a Gaussian with the full covariance. For whole numbers it is fitted to x + u and
+      scored by the bound E_u log N(x + u), u ~ U[0, 1), as a dequantized model's is; both
+      expectations are exact here, nothing is drawn.
+    - `independent`: columns that know nothing of each other. For whole numbers, the frequency of
+      each level between the least and the greatest, one added to each count; otherwise a Gaussian
+      kernel density estimate of each column, with a hundredth of a Cauchy for its tails.
 
     Args:
         x_train: (rows, *event); tensor, array or data frame.
         x_test: the same columns.
-        discrete: whether figures are of probabilities of whole numbers rather than of densities. None: whether all
-            the data is whole numbers; say False for a model that does not dequantize them.
+        discrete: whether figures are of probabilities of whole numbers rather than of densities.
+            None: whether all the data is whole numbers; say False for a model that does not
+            dequantize them.
 
     Raises:
         TypeError: if the data is not numbers.
-        ValueError: if there are fewer than two training rows or no test row, the rows differ in length, a value is not finite, or
-            discrete data is not whole numbers.
+        ValueError: if there are fewer than two training rows or no test row, the rows differ in
+            length, a value is not finite, or discrete data is not whole numbers.
 
-    Reference: Silverman, 1986, Density Estimation for Statistics and Data Analysis (the kernel's width).
+    Reference: Silverman, 1986, Density Estimation for Statistics and Data Analysis (kernel width).
     """
     train, test = (as_tensor("baselines", "data", x).double().cpu() for x in (x_train, x_test))
     train, test = train.reshape(len(train), -1), test.reshape(len(test), -1)
     if len(train) < 2 or not len(test) or train.shape[1] != test.shape[1]:
         raise ValueError(
-            "baselines: needs two training rows or more and one test row or more of the same length, "
+            "baselines: needs at least two training rows and one test row, of the same length; "
             f"got {tuple(train.shape)} and {tuple(test.shape)}"
         )
     if not bool(train.isfinite().all() & test.isfinite().all()):
@@ -59,14 +61,29 @@ def _gaussian(train: Tensor, test: Tensor, noise: float) -> float:
     eye = torch.eye(columns, dtype=train.dtype)
     mean, covariance = train.mean(0), torch.cov(train.T).reshape(columns, columns) + noise * eye
     scale = covariance.diagonal().sqrt()
-    # As in `_kernels`, a constant column keeps the figure finite; so does the ridge, where columns depend on others.
-    scale = torch.maximum(scale, 1e-6 * train.abs().amax(0).clamp(min=1e-6))
-    factor = torch.linalg.cholesky(covariance / (scale * scale[:, None]) + 1e-8 * eye)
+    # A floor keeps the figure finite where a column is constant, a ridge where some are dependent.
+    scale = torch.maximum(scale, _least_width(train))
+    factor = _cholesky(covariance / (scale * scale[:, None]))
     whitened = torch.linalg.solve_triangular(factor, ((test - mean) / scale).T, upper=False)
     expected_noise = (torch.cholesky_inverse(factor).diagonal() * noise / scale.square()).sum()
     square = whitened.square().sum(0).mean() + expected_noise
     log_determinant = 2 * (factor.diagonal().log().sum() + scale.log().sum())
     return float(-0.5 * (square + log_determinant + columns * math.log(2 * math.pi)))
+
+
+def _cholesky(correlation: Tensor) -> Tensor:
+    """The Cholesky factor, with the smallest ridge that makes the matrix positive definite."""
+    eye = torch.eye(len(correlation), dtype=correlation.dtype)
+    for ridge in (1e-12, 1e-10, 1e-8):
+        factor, failed = torch.linalg.cholesky_ex(correlation + ridge * eye)
+        if not failed:
+            return factor
+    return torch.linalg.cholesky(correlation + 1e-6 * eye)
+
+
+def _least_width(train: Tensor) -> Tensor:
+    """A millionth of the size of each column's numbers: less is taken for constant."""
+    return 1e-6 * train.abs().amax(0).clamp(min=1e-6)
 
 
 def _categorical(train: Tensor, test: Tensor) -> float:
@@ -81,24 +98,33 @@ def _categorical(train: Tensor, test: Tensor) -> float:
 
 
 def _kernels(train: Tensor, test: Tensor) -> float:
-    """log 1/m Σ_j N(x; x_j, h²) of each column, h = 0.9 min(σ, IQR / 1.34) m^(−1/5)."""
+    """Σ over columns of log(0.99/m Σ_j N(x; x_j, h²) + 0.01 Cauchy(x; median, q)).
+
+    h = 0.9 min(σ, 2q/1.34) m^(−1/5); q is half the distance between the quartiles, a Cauchy's own
+    scale. Its hundredth is there for rows in the tails, which lie many widths from any kernel: it
+    costs at most 0.01 nats a column and bounds what a single row can lose.
+    """
     if len(train) > KERNELS:
         train = train[
             torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:KERNELS]
         ]
-    quartiles = torch.quantile(train, torch.tensor([0.25, 0.75], dtype=train.dtype), dim=0)
-    deviation, spread = train.std(0), (quartiles[1] - quartiles[0]) / 1.34
-    width = (
-        0.9
-        * torch.where(spread > 0, torch.minimum(deviation, spread), deviation)
-        * len(train) ** -0.2
+    lower, middle, upper = torch.quantile(
+        train, torch.tensor([0.25, 0.5, 0.75], dtype=train.dtype), dim=0
     )
-    # A constant column has no density; a width of a millionth of its size keeps the figure finite.
-    width = torch.maximum(width, 1e-6 * train.abs().amax(0).clamp(min=1e-6))
+    deviation, spread = train.std(0), (upper - lower) / 2
+    spread = torch.where(spread > 0, spread, deviation)
+    width = 0.9 * torch.minimum(deviation, spread / 0.67) * len(train) ** -0.2
+    width, spread = (
+        torch.maximum(width, _least_width(train)),
+        torch.maximum(spread, _least_width(train)),
+    )
     total = 0.0
-    for column, wanted, h in zip(train.T, test.T, width, strict=True):
+    for i, (column, wanted) in enumerate(zip(train.T, test.T, strict=True)):
+        h, q = width[i], spread[i]
+        to_kernels = -h.log() - math.log(len(train)) - 0.5 * math.log(2 * math.pi) + math.log(0.99)
+        to_tails = -q.log() - math.log(math.pi) + math.log(0.01)
         for part in wanted.split(4096):
-            logs = -0.5 * ((part[:, None] - column) / h).square()
-            total += float((logs.logsumexp(-1) - h.log()).sum())
-    constant = math.log(len(train)) + 0.5 * math.log(2 * math.pi)
-    return total / len(test) - test.shape[1] * constant
+            kernels = (-0.5 * ((part[:, None] - column) / h).square()).logsumexp(-1) + to_kernels
+            tails = to_tails - ((part - middle[i]) / q).square().log1p()
+            total += float(torch.logaddexp(kernels, tails).sum())
+    return total / len(test)

@@ -10,10 +10,10 @@ from diffeo.train.inputs import move, take
 
 
 class BatchStream:
-    """An endless stream of shuffled batches; the batch of a step is a function of the seed and the step alone.
+    """An endless stream of shuffled batches, each a function of the seed and the step alone.
 
-    Every epoch has a permutation of its own, drawn from (seed, epoch), and is cut into batches of equal size; the rows
-    that are left over are others in the next epoch.
+    Every epoch has a permutation of its own, drawn from (seed, epoch), and is cut into batches of
+    equal size; the rows that are left over are others in the next epoch.
 
     Args:
         x: (rows, *event).
@@ -55,8 +55,8 @@ class BatchStream:
         return torch.randperm(len(self.x), generator=generator).to(self.x.device)
 
     def _batch(self, index: Tensor) -> tuple[Tensor, Context]:
-        x = move(take(self.x, index), self.device, self.dtype)
-        return x, move(take(self.context, index), self.device)  # type: ignore[return-value]
+        x = self.x[index].to(self.device, self.dtype)
+        return x, move(take(self.context, index), self.device)
 
 
 def in_order(
@@ -65,4 +65,4 @@ def in_order(
     """Every row once, in order, in batches of at most that size."""
     for start in range(0, len(x), batch_size):
         rows = slice(start, start + batch_size)
-        yield move(take(x, rows), device, dtype), move(take(context, rows), device)  # type: ignore[misc]
+        yield x[rows].to(device, dtype), move(take(context, rows), device)

@@ -39,8 +39,9 @@ class Evaluation:
     def __str__(self) -> str:
         at_least = "at least " if self.bound else ""
         return (
-            f"log-likelihood {at_least}{self.log_likelihood:.4f} ± {self.standard_error:.4f} {self.unit} a row "
-            f"({self.bits_per_dim:.4f} bits/dim, {self.rows} rows of {self.dimensions})"
+            f"log-likelihood {at_least}{self.log_likelihood:.4f} ± {self.standard_error:.4f} "
+            f"{self.unit} a row ({self.bits_per_dim:.4f} bits/dim, {self.rows} rows of "
+            f"{self.dimensions})"
         )
 
 
@@ -56,8 +57,9 @@ def score(
 ) -> Tensor:
     """log p(x|context) of every row, in nats; −∞ outside the support.
 
-    Models that draw noise are scored with fixed draws, the same for every row, so that a row's score is the same
-    whatever its place or company: the mean of `noise_draws` bounds, each of them log_prob(…, samples=samples).
+    Models that draw noise are scored with fixed draws, the same for every row, so that a row's
+    score is the same whatever its place or company: the mean of `noise_draws` bounds, each of them
+    log_prob(…, samples=samples).
 
     Args:
         model: scored in evaluation mode; its mode stays as it was.

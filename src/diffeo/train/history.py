@@ -10,11 +10,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class History:
-    """What `fit` recorded: an entry of each list for each evaluation, the first before the first step.
+    """What `fit` recorded: each list has an entry for each evaluation, the first at step 0.
 
-    The figures are log-likelihoods a row, in nats (with another objective, minus its value). `train` is the mean over
-    the batches since the evaluation before, of the weights as they were then; `validation` is that of the averaged
-    weights on the held-out rows. NaN where there is nothing to report.
+    The figures are log-likelihoods a row, in nats (with another objective, minus its value).
+    `train` is the mean over the batches since the evaluation before, of the weights as they were
+    then; `validation` is that of the averaged weights on the held-out rows. NaN where there is
+    nothing to report.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -72,7 +73,7 @@ class TrainingError(RuntimeError):
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C during training. The model holds the best weights so far, and `history` says how far it came."""
+    """Ctrl-C during training. The model holds the best weights so far; `history` is theirs."""
 
     def __init__(self, history: History):
         super().__init__(

@@ -1,4 +1,4 @@
-"""What training and evaluation accept as data: tensors, arrays and data frames, made into tensors once."""
+"""What training and evaluation accept as data: tensors, arrays, data frames; then tensors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffeo.contexts import Context, ContextShape, describe, describe_context, matches
+from diffeo.contexts import Context, Shape, describe, describe_context, matches
 from diffeo.density import Density
 
 Rows = Any
@@ -15,18 +15,22 @@ Rows = Any
 
 
 def as_rows(owner: str, model: Density, x: Rows) -> Tensor:
-    """Data as a tensor (rows, *event), checked; whole numbers stay in their own, smaller dtype until they are used.
+    """Data as a tensor (rows, *event), checked.
+
+    Whole numbers stay in their own, smaller dtype until they are used.
 
     Raises:
         TypeError: if x is not numbers.
-        ValueError: if the shape is not the model's, there is no row, or a value is not finite or outside the support.
+        ValueError: if the shape is not the model's, there is no row, or a value is not finite or
+            outside the support.
     """
     rows = as_tensor(owner, "x", x)
     if rows.dim() == 1 and model.event_shape == (1,):
         rows = rows.unsqueeze(-1)
     if rows.dim() != len(model.event_shape) + 1 or not matches(rows.shape[1:], model.event_shape):
         raise ValueError(
-            f"{owner}: x must have shape (rows, {describe(model.event_shape)}), got {tuple(rows.shape)}"
+            f"{owner}: x must have shape (rows, {describe(model.event_shape)}), "
+            f"got {tuple(rows.shape)}"
         )
     if not len(rows):
         raise ValueError(f"{owner}: x has no rows")
@@ -36,7 +40,7 @@ def as_rows(owner: str, model: Density, x: Rows) -> Tensor:
 
 
 def check_support(owner: str, model: Density, x: Tensor) -> None:
-    """Refuses rows where the model's density is zero whatever its weights: nothing can be learned from them.
+    """Refuses rows where the density is zero whatever the weights: there is nothing to learn there.
 
     Raises:
         ValueError: naming the first row outside.
@@ -82,13 +86,13 @@ def take(data: Context, index: Tensor | slice) -> Context:
     return data[index]
 
 
-def move(data: Context, device: torch.device, dtype: torch.dtype | None = None) -> Context:
-    """On that device; numbers of the data in that dtype, contexts in their own."""
+def move(data: Context, device: torch.device) -> Context:
+    """The same on that device."""
     if data is None:
         return None
     if isinstance(data, Mapping):
         return {name: value.to(device) for name, value in data.items()}
-    return data.to(device, dtype)
+    return data.to(device)
 
 
 def model_dtype(model: Density) -> torch.dtype:
@@ -104,6 +108,11 @@ def model_device(model: Density) -> torch.device:
 
 
 def as_tensor(owner: str, what: str, value: Any) -> Tensor:
+    """Numbers in any form as a tensor, of whatever dtype they have.
+
+    Raises:
+        TypeError: if they are no numbers.
+    """
     if isinstance(value, Tensor):
         return value.detach()
     if hasattr(value, "to_numpy"):  # a data frame or series
@@ -113,7 +122,7 @@ def as_tensor(owner: str, what: str, value: Any) -> Tensor:
         if array.dtype.kind in "fiub":
             return torch.from_numpy(np.ascontiguousarray(array))
         raise TypeError(
-            f"{owner}: {what} must hold numbers, got {array.dtype}; convert or remove the other columns"
+            f"{owner}: {what} must hold numbers, got {array.dtype}; convert or remove the others"
         )
     raise TypeError(
         f"{owner}: {what} must be a tensor, an array or a data frame, got {type(value).__name__}"
@@ -125,12 +134,12 @@ def _as_float(rows: Tensor, model: Density) -> Tensor:
 
 
 def _context_part(
-    owner: str, what: str, model: Density, value: Any, declared: ContextShape, rows: int
+    owner: str, what: str, model: Density, value: Any, declared: Shape, rows: int
 ) -> Tensor:
     part = as_tensor(owner, what, value)
     if part.dim() == 1 and declared == (1,):
         part = part.unsqueeze(-1)
-    if part.dim() != len(declared) + 1 or not matches(part.shape[1:], declared):  # type: ignore[arg-type]
+    if part.dim() != len(declared) + 1 or not matches(part.shape[1:], declared):
         raise ValueError(
             f"{owner}: {what} must have shape (rows, {describe(declared)}), got {tuple(part.shape)}"
         )  # type: ignore[arg-type]

@@ -1,11 +1,9 @@
-"""What Lightning runs: the step, and after it the evaluations, the stopping rule and the progress bar."""
+"""What Lightning runs: the step; after it evaluation, stopping and the progress bar."""
 
 import math
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -19,44 +17,30 @@ from diffeo.contexts import Context
 from diffeo.density import Density
 from diffeo.objectives import Objective
 from diffeo.train.average import WeightAverage
+from diffeo.train.devices import fork_random
 from diffeo.train.history import History, TrainingError
+from diffeo.train.plan import Plan
 
 MAX_SKIPPED = 100
 """How many batches on end may be skipped before training gives up."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The numbers that a run goes by."""
-
-    max_steps: int
-    evaluate_every: int
-    patience: int
-    warmup_steps: int
-    learning_rate: float
-    weight_decay: float
-    clip: float | None
-    schedule: str
-    max_time: float | None
-
-    def rate(self, step: int, seconds: float) -> float:
-        """The learning rate of a step, from 0. Cosine: to 0 where the steps, or the time if that is sooner, run out."""
-        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        if self.schedule == "constant":
-            return self.learning_rate * warmup
-        progress = step / self.max_steps
-        if self.max_time is not None:
-            progress = max(progress, seconds / self.max_time)
-        return self.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
 class Training(lightning.LightningModule):
-    """A density with its objective and optimizer. Batches whose loss or gradient is not finite change nothing."""
+    """A density, its objective and its optimizer. A batch that is not finite changes nothing."""
 
-    def __init__(self, model: Density, objective: Objective, plan: Plan, average: WeightAverage):
+    def __init__(
+        self,
+        model: Density,
+        objective: Objective,
+        plan: Plan,
+        average: WeightAverage,
+        weight_decay: float,
+        clip: float | None,
+    ):
         super().__init__()
         self.automatic_optimization = False
         self.model, self.objective, self.plan, self.average = model, objective, plan, average
+        self.weight_decay, self.clip = weight_decay, math.inf if clip is None else clip
         self.steps = self.skipped = self.skipped_on_end = self.rows_seen = 0
         self.total = 0.0
         self.counted = 0
@@ -66,11 +50,10 @@ class Training(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, in its fused form where there is one: on a CPU it takes a quarter of the time."""
         fused = all(parameter.device.type in ("cpu", "cuda") for parameter in self._trained)
-        plan = self.plan
         return torch.optim.Adam(
             self._trained,
-            lr=plan.learning_rate,
-            weight_decay=plan.weight_decay,
+            lr=self.plan.learning_rate,
+            weight_decay=self.weight_decay,
             fused=fused or None,
         )
 
@@ -81,9 +64,7 @@ class Training(lightning.LightningModule):
         optimizer.zero_grad()
         loss = self.objective(self.model, x, context)
         self.manual_backward(loss)
-        norm = clip_grad_norm_(
-            self._trained, math.inf if self.plan.clip is None else self.plan.clip
-        )
+        norm = clip_grad_norm_(self._trained, self.clip)
         value = float(loss.detach() + 0.0 * norm)
         if math.isfinite(value):
             for group in optimizer.param_groups:
@@ -116,8 +97,10 @@ class Monitor(Callback):
 
     Args:
         history: what it writes to.
-        validation: gives the batches of the held-out rows; None to keep the last weights instead of the best.
-        seed: of the noise that evaluation draws, the same each time, so that only the weights differ.
+        validation: gives the batches of the held-out rows; None to keep the last weights instead of
+            the best.
+        seed: of the noise that evaluation draws, the same each time, so that only the weights
+            differ.
     """
 
     def __init__(
@@ -125,13 +108,15 @@ class Monitor(Callback):
         history: History,
         validation: Callable[[], Iterable[tuple[Tensor, Context]]] | None,
         seed: int,
-        progress: bool,
+        progress: bool | Callable[[History], None],
     ):
         self.history, self.validation, self.seed = history, validation, seed
         self.best: dict[str, Tensor] = {}
         self.waited = 0
         self.interrupted = False
-        self._bar = tqdm(disable=True) if not (progress and sys.stderr.isatty()) else None
+        self._report = progress if callable(progress) else None
+        shown = progress and self._report is None and sys.stderr.isatty()
+        self._bar = None if shown else tqdm(disable=True)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """The first entry of the history, before the first step."""
@@ -153,8 +138,9 @@ class Monitor(Callback):
         plan: Plan = pl_module.plan
         if pl_module.skipped_on_end >= MAX_SKIPPED:
             raise TrainingError(
-                f"fit: the loss or its gradient was not finite for {MAX_SKIPPED} batches on end, up to step "
-                f"{pl_module.steps}; try a smaller learning_rate, or look for extreme values in the data"
+                f"fit: the loss or its gradient was not finite for {MAX_SKIPPED} batches on end, "
+                f"up to step {pl_module.steps}; try a smaller learning_rate, or look for extreme "
+                "values in the data"
             )
         late = plan.max_time is not None and pl_module.seconds >= plan.max_time
         last = late or pl_module.steps >= plan.max_steps
@@ -187,9 +173,8 @@ class Monitor(Callback):
         history = self.history
         with module.average.swapped():
             held_out = math.nan if self.validation is None else self._measure(module)
-            improved = (
-                self.validation is None or held_out > history.best_validation or not self.best
-            )
+            # The first figure may be no number; whatever follows is then as good.
+            improved = math.isnan(history.best_validation) or held_out > history.best_validation
             if improved:
                 self.best = {
                     name: value.detach().clone()
@@ -203,9 +188,11 @@ class Monitor(Callback):
             history.best_step, history.best_validation = module.steps, held_out
         self.waited = 0 if improved else self.waited + 1
         self._show(trainer, module)
+        if self._report is not None:
+            self._report(history)
 
     def _measure(self, module: Training) -> float:
-        """Minus the objective's mean over the held-out rows, in evaluation mode, the noise the same each time."""
+        """Minus the objective's mean over the held-out rows, evaluation mode, equal noise."""
         model = module.model
         training = model.training
         device = module.device
@@ -240,10 +227,3 @@ class Monitor(Callback):
             logger.log_metrics(
                 {k: v for k, v in metrics.items() if math.isfinite(v)}, step=module.steps
             )
-
-
-def fork_random(device: torch.device) -> Any:
-    """A block whose random draws leave the global random states as they were."""
-    if device.type == "cuda":
-        return torch.random.fork_rng(devices=[device])
-    return torch.random.fork_rng(devices=[]) if device.type == "cpu" else nullcontext()

@@ -1,0 +1,25 @@
+"""Under what conditions a figure was made."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+
+def processor() -> str:
+    """The processor's name, as well as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def conditions(*packages: str) -> str:
+    """One sentence: versions of the packages and of Python, processor, cores, system."""
+    versions = ", ".join(f"{package} {metadata.version(package)}" for package in packages)
+    return (
+        f"{versions}, Python {platform.python_version()}; {processor()}, {os.cpu_count()} cores, "
+        f"{platform.system()} {platform.release()}."
+    )
