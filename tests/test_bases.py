@@ -26,8 +26,11 @@ from diffeo.density import Flow
 from diffeo.draws import Noise, choose
 from diffeo.nets.mlp import MLP
 from diffeo.scalars.affine import soft_bound
+from tests.conftest import TYPECHECK
 
 CONTEXT = 3
+# On purpose: what run-time type checks would refuse before the library does.
+untyped = pytest.mark.skipif(TYPECHECK, reason="gives arguments of wrong types")
 # P(√n · KS distance > 2.7) = 2 exp(−2 · 2.7²) ≈ 1e-6 for each comparison, under the hypothesis.
 KOLMOGOROV = 2.7
 
@@ -470,6 +473,7 @@ def test_noise_stays_inside():
     assert noise.gamma(0.01).min() > 0
 
 
+@untyped
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [

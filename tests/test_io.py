@@ -64,6 +64,7 @@ def test_models_come_back(tmp_path, dtype, context):
     c = None if context is None else torch.randn(5, context, dtype=dtype)
     assert torch.equal(loaded.log_prob(x, c), model.eval().log_prob(x, c))
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == [CONFIG, WEIGHTS]
+    assert len({p.stat().st_mode for p in (tmp_path / "m").iterdir()}) == 1
 
 
 def test_what_is_set_from_data_comes_back(tmp_path):

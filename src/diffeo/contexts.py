@@ -41,7 +41,7 @@ def _as_shape(shape: int | Sequence[int | None]) -> Shape:
     return tuple(shape)
 
 
-def matches(shape: Sequence[int], declared: Shape) -> bool:
+def matches(shape: Sequence[int | None], declared: Shape) -> bool:
     """Whether a shape is the declared one, where None stands for any extent."""
     return len(shape) == len(declared) and all(
         want is None or want == have for have, want in zip(shape, declared, strict=True)

@@ -5,10 +5,10 @@ import math
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.distributions import Distribution
 
 from diffeo.bijections.base import Bijection
 from diffeo.bijections.elementwise import sum_event
@@ -23,9 +23,6 @@ from diffeo.contexts import (
     matches,
 )
 from diffeo.supports import LINE, Support
-
-if TYPE_CHECKING:
-    from diffeo.distribution import DensityDistribution
 
 
 class Density(nn.Module, ABC):
@@ -187,7 +184,7 @@ class Density(nn.Module, ABC):
 
     def dist(
         self, context: Context = None, *, event_shape: Sequence[int] | None = None
-    ) -> "DensityDistribution":
+    ) -> Distribution:
         """The model, given a context, as a `torch.distributions.Distribution`.
 
         Its batch shape is that of the context. Once Pyro has been imported it also works in Pyro's
@@ -361,8 +358,8 @@ class Flow(Density):
     Example:
         >>> import torch
         >>> from diffeo.bases import Normal
-        >>> from diffeo.bijections import Exp
-        >>> log_normal = Flow(Normal((2,)), Inverse(Exp()))
+        >>> from diffeo.bijections import Log
+        >>> log_normal = Flow(Normal((2,)), Log())
         >>> log_normal.sample(3).shape
         torch.Size([3, 2])
     """

@@ -211,14 +211,14 @@ def _make_folder(directory: Path, config: dict[str, Any], weights: dict[str, Ten
 
 def _replace_files(directory: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
     mark = uuid.uuid4().hex[:8]
-    temporary = [directory / f".{name}.{mark}.tmp" for name in (WEIGHTS, CONFIG)]
+    new_weights, new_config = (directory / f".{name}.{mark}.tmp" for name in (WEIGHTS, CONFIG))
     try:
-        _write(*temporary, config, weights)
+        _write(new_weights, new_config, config, weights)
         # The digest tells a reader that comes between the two that they don't belong together.
-        temporary[0].replace(directory / WEIGHTS)
-        temporary[1].replace(directory / CONFIG)
+        new_weights.replace(directory / WEIGHTS)
+        new_config.replace(directory / CONFIG)
     except BaseException:
-        for path in temporary:
+        for path in (new_weights, new_config):
             path.unlink(missing_ok=True)
         raise
 
@@ -231,6 +231,8 @@ def _write(
     config_path.write_text(
         json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
     )
+    # safetensors lets only the owner read its files; the folder is as readable as the umask says.
+    shutil.copymode(config_path, weights_path)
     for path in (weights_path, config_path):
         with path.open("rb+") as file:
             os.fsync(file.fileno())

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch._higher_order_ops.while_loop import while_loop
 
 Monotone = Callable[[Tensor], tuple[Tensor, Tensor]]
 """x ↦ (f(x), log f′(x)), element by element, f increasing."""
@@ -15,7 +16,17 @@ _SLACK = 10
 
 def is_traced() -> bool:
     """Whether tensors may have no values to look at: in compile, export and `torch.func`."""
-    return torch.compiler.is_compiling() or torch._C._functorch.maybe_current_level() is not None
+    return torch.compiler.is_compiling() or _in_transform()
+
+
+def _in_transform() -> bool:
+    """Whether a `torch.func` transform (vmap, jacrev …) is under way."""
+    return torch._C._functorch.maybe_current_level() is not None
+
+
+# What torch.compiler.assume_constant_result does, without importing the compiler: while a graph is
+# captured the function is called, and its answer (which graphs are guarded by) put into the graph.
+_in_transform._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def solve_increasing(f: Monotone, target: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
@@ -30,9 +41,9 @@ def solve_increasing(f: Monotone, target: Tensor, lower: Tensor, upper: Tensor) 
     suffices however flat, steep or far away the function.
 
     An element stops once |f(x) − target| ≤ 4ε (|target| + min(1, f′)) or its bracket is 4ε|x| wide:
-    a small step alone proves nothing where a steep stretch ends in a flat one. Eagerly the
-    iteration ends when all elements have stopped; traced, it runs the whole fixed number of steps.
-    Both take the same steps, and no element depends on another.
+    a small step alone proves nothing where a steep stretch ends in a flat one. The iteration ends
+    when all elements have stopped; under `torch.func`, where values can't be looked at, it makes
+    the whole number of steps. No element depends on another, nor on which of these happens.
 
     The result carries the gradients of the implicit function theorem,
     dx = (d target − ∂f/∂θ dθ) / f′(x), for everything f depends on: first derivatives only.
@@ -54,41 +65,75 @@ def solve_increasing(f: Monotone, target: Tensor, lower: Tensor, upper: Tensor) 
 
 
 def _bracketed_newton(f: Monotone, target: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    lower, upper, target = torch.broadcast_tensors(lower, upper, target)
     info = torch.finfo(target.dtype)
-    traced = is_traced()
     halvings = math.ceil(math.log2(2 * (math.log(info.max) + math.log(2)) / info.eps))
-    first_width = torch.asinh(upper) - torch.asinh(lower)
-    tolerance = 4 * info.eps
-    size = target.abs()
-    x = lower / 2 + upper / 2
-    last = before_last = upper - lower
-    done = torch.zeros_like(x, dtype=torch.bool)
-    for i in range(_SLACK + halvings + 1):
-        value, log_slope = f(x)
-        residual = value - target
-        miss, scale = residual.abs(), _reciprocal(log_slope)
-        # Written so that a NaN stops: nothing more can be done for it.
-        far = (miss > tolerance * (size + 1)) | (miss * scale > tolerance * (size * scale + 1))
-        upper = torch.where(residual >= 0, x, upper)
-        lower = torch.where(residual <= 0, x, lower)
-        reach = tolerance * torch.maximum(lower.abs(), upper.abs())
-        done = done | ~(far & (upper - lower > reach))
-        if not traced and bool(done.all()):
+    most = _SLACK + halvings + 1
+    # Loops that are compiled need tensors with memory of their own.
+    lower, upper, target = (t.clone() for t in torch.broadcast_tensors(lower, upper, target))
+    width = upper - lower
+    state = (
+        lower / 2 + upper / 2,
+        lower,
+        upper,
+        width,
+        width.clone(),
+        (torch.asinh(upper) - torch.asinh(lower)) * 2.0**_SLACK,
+        torch.zeros_like(lower, dtype=torch.bool),
+    )
+
+    def advance(*state: Tensor) -> tuple[Tensor, ...]:
+        return _advance(f, target, *state)
+
+    looping = not _in_transform()
+    if looping and torch.compiler.is_compiling():
+        count = torch.zeros((), dtype=torch.int64, device=target.device)
+        _, x, *_ = while_loop(
+            lambda i, *state: (i < most) & ~state[-1].all(),
+            lambda i, *state: (i + 1, *advance(*state)),
+            (count, *state),
+        )
+        return x
+    for _ in range(most):
+        state = advance(*state)
+        if looping and bool(state[-1].all()):
             break
-        step = residual * scale
-        tiny = step.abs() < reach / 2
-        step = torch.where(tiny, torch.copysign(reach / 2, residual), step)
-        newton = x - step
-        good = (newton >= lower - reach) & (newton <= upper + reach)
-        good = good & (tiny | (2 * step.abs() <= before_last))
-        low, high = torch.asinh(lower), torch.asinh(upper)
-        late = high - low > first_width * 0.5 ** (i - _SLACK)
-        middle = torch.sinh((low + high) / 2).clamp(lower, upper)
-        proposal = torch.where(good & ~late, newton.clamp(lower, upper), middle)
-        before_last, last = last, (proposal - x).abs()
-        x = torch.where(done, x, proposal)
-    return x
+    return state[0]
+
+
+def _advance(
+    f: Monotone,
+    target: Tensor,
+    x: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    last: Tensor,
+    before_last: Tensor,
+    allowed_width: Tensor,
+    done: Tensor,
+) -> tuple[Tensor, ...]:
+    """One step: looks at f(x), narrows the bracket, and moves x unless it is done."""
+    tolerance = 4 * torch.finfo(target.dtype).eps
+    value, log_slope = f(x)
+    residual = value - target
+    miss, scale, size = residual.abs(), _reciprocal(log_slope), target.abs()
+    # Written so that a NaN stops: nothing more can be done for it.
+    far = (miss > tolerance * (size + 1)) | (miss * scale > tolerance * (size * scale + 1))
+    upper = torch.where(residual >= 0, x, upper)
+    lower = torch.where(residual <= 0, x, lower)
+    reach = tolerance * torch.maximum(lower.abs(), upper.abs())
+    done = done | ~(far & (upper - lower > reach))
+    step = residual * scale
+    tiny = step.abs() < reach / 2
+    step = torch.where(tiny, torch.copysign(reach / 2, residual), step)
+    newton = x - step
+    good = (newton >= lower - reach) & (newton <= upper + reach)
+    good = good & (tiny | (2 * step.abs() <= before_last))
+    low, high = torch.asinh(lower), torch.asinh(upper)
+    good = good & (high - low <= allowed_width)
+    middle = torch.sinh((low + high) / 2)
+    proposal = torch.where(good, newton, middle).clamp(lower, upper)
+    moved = torch.where(done, x, proposal)
+    return moved, lower, upper, (proposal - x).abs(), last.clone(), allowed_width / 2, done
 
 
 def _reciprocal(log_slope: Tensor) -> Tensor:

@@ -38,6 +38,15 @@ class Dequantize(Bijection):
             codomain does not hold the interval.
     Reference: Theis, van den Oord & Bethge, 2016, A note on the evaluation of generative models,
         arXiv:1511.01844, section 3.1.
+
+    Example:
+        >>> import torch
+        >>> from diffeo.bijections import Dequantize
+        >>> dequantize = Dequantize(256, (8, 8))
+        >>> x = torch.randint(256, (5, 8, 8)).float()
+        >>> v, ladj = dequantize(x)
+        >>> torch.equal(dequantize.inverse(v)[0], x)
+        True
     """
 
     stochastic = True

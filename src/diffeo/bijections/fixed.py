@@ -150,6 +150,12 @@ class Logit(Bijection):
     Raises:
         ValueError: if l < u does not hold, one is not finite, or α lies outside [0, ½).
     Reference: Dinh, Sohl-Dickstein & Bengio, 2016, RealNVP, arXiv:1605.08803, section 4.1.
+
+    Example:
+        >>> import torch
+        >>> from diffeo.bijections import Logit
+        >>> Logit(0.0, 10.0)(torch.tensor([5.0, 9.0]))[0]
+        tensor([-0.0000, 2.1972])
     """
 
     def __init__(self, lower: float = 0.0, upper: float = 1.0, alpha: float = 0.0) -> None:

@@ -78,6 +78,13 @@ class LULinear(Bijection):
     Reference: Kingma & Dhariwal, 2018, Glow, arXiv:1807.03039; Oliva et al., 2018, Transformation
         Autoregressive Networks, arXiv:1801.09819; Durkan et al., 2019, Neural Spline Flows,
         arXiv:1906.04032.
+
+    Example:
+        >>> import torch
+        >>> from diffeo.bijections import LULinear
+        >>> z, ladj = LULinear(3)(torch.randn(5, 2, 3))
+        >>> z.shape, ladj.shape
+        (torch.Size([5, 2, 3]), torch.Size([5, 2]))
     """
 
     def __init__(

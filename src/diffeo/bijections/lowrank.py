@@ -48,6 +48,16 @@ class Planar(Bijection):
         ValueError: if D is not positive, or the net gives another shape.
     Reference: Rezende & Mohamed, 2015, Variational Inference with Normalizing Flows,
         arXiv:1505.05770, section 4.1 and appendix A.1.
+
+    Example:
+        >>> import torch
+        >>> from diffeo.bijections import Planar
+        >>> from diffeo.nets.mlp import MLP
+        >>> planar = Planar(3, MLP(0, Planar.param_shape(3), (16,), context=2))
+        >>> z, ladj = planar(torch.randn(5, 3), torch.randn(5, 2))
+        >>> x, _ = planar.inverse(z, torch.zeros(2))
+        >>> x.shape
+        torch.Size([5, 3])
     """
 
     def __init__(self, features: int, net: nn.Module | None = None) -> None:

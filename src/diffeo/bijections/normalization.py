@@ -28,6 +28,12 @@ class Standardize(Bijection):
 
     Raises:
         ValueError: if an extent is not positive.
+
+    Example:
+        >>> import torch
+        >>> from diffeo.bijections import Standardize
+        >>> Standardize(1).initialize(torch.tensor([[10.0], [30.0]])).tolist()
+        [[-1.0], [1.0]]
     """
 
     mean: Tensor
@@ -75,6 +81,14 @@ class ActNorm(Bijection):
     Raises:
         ValueError: if an extent or B is not positive.
     Reference: Kingma & Dhariwal, 2018, Glow, arXiv:1807.03039, section 3.1.
+
+    Example:
+        >>> import torch
+        >>> from diffeo.bijections import ActNorm
+        >>> actnorm = ActNorm(2)
+        >>> z = actnorm.initialize(100 + 7 * torch.randn(500, 2))
+        >>> bool(z.mean().abs() < 1e-3), bool(actnorm.initialized)
+        (True, True)
     """
 
     initialized: Tensor

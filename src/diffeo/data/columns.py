@@ -13,7 +13,7 @@ from diffeo.data.tables import line_of
 from diffeo.extras import require
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    import pandas
 
 KINDS = ("real",)
 """The kinds of columns there are."""
@@ -80,7 +80,7 @@ class Columns:
         return len(self.columns)
 
     @classmethod
-    def infer(cls, frame: "DataFrame") -> "Columns":
+    def infer(cls, frame: "pandas.DataFrame") -> "Columns":
         """The schema of a table of numbers.
 
         Raises:
@@ -91,7 +91,7 @@ class Columns:
         columns.to_tensor(frame)
         return columns
 
-    def to_tensor(self, frame: "DataFrame", dtype: torch.dtype = torch.float32) -> Tensor:
+    def to_tensor(self, frame: "pandas.DataFrame", dtype: torch.dtype = torch.float32) -> Tensor:
         """The table as numbers, columns in this schema's order whatever theirs.
 
         Args:
@@ -111,12 +111,13 @@ class Columns:
         self._check_names([str(name) for name in frame.columns], where)
         arrays = []
         for name in self.names:
-            values = _numbers(frame[name], name)
-            _check_finite(frame[name], name, values, dtype)
+            column: Any = frame[name]
+            values = _numbers(column, name)
+            _check_finite(column, name, values, dtype)
             arrays.append(values)
         return torch.from_numpy(np.stack(arrays, axis=1)).to(dtype)
 
-    def to_frame(self, x: Tensor) -> "DataFrame":
+    def to_frame(self, x: Tensor) -> "pandas.DataFrame":
         """The table of a model's numbers: the same names, the dtype of x.
 
         Args:
@@ -169,31 +170,24 @@ class Columns:
             raise DataError(f"{where}has two columns named {twice!r}; rename one")
 
 
-def _numbers(column: "Series", name: str) -> np.ndarray:
+def _numbers(column: "pandas.Series", name: str) -> np.ndarray:
     """The column as float64, with NaN where a value is missing."""
     import pandas as pd
 
-    if pd.api.types.is_bool_dtype(column.dtype):
-        raise DataError(
-            f"{_where(column)}column {name!r} holds True and False, not numbers; write 0 and 1, "
-            "or remove it"
-        )
-    if pd.api.types.is_complex_dtype(column.dtype):
-        raise DataError(
-            f"{_where(column)}column {name!r} holds complex numbers; split it into two real columns"
-        )
-    if pd.api.types.is_numeric_dtype(column.dtype):
+    types, dtype = pd.api.types, column.dtype
+    wrong_kinds = {
+        "True and False, not numbers; write 0 and 1": types.is_bool_dtype(dtype),
+        "complex numbers; split it into two columns": types.is_complex_dtype(dtype),
+        "dates or times, not numbers; convert it": types.is_datetime64_any_dtype(dtype)
+        or types.is_timedelta64_dtype(dtype),
+    }
+    for what, found in wrong_kinds.items():
+        if found:
+            raise DataError(f"{_where(column)}column {name!r} holds {what}, or remove it")
+    if types.is_numeric_dtype(dtype):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(
-        column.dtype
-    ):
-        raise DataError(
-            f"{_where(column)}column {name!r} holds dates or times, not numbers; convert it, "
-            "or remove it"
-        )
-    values = pd.to_numeric(column.astype(object), errors="coerce").to_numpy(
-        dtype=np.float64, na_value=np.nan
-    )
+    numbers: Any = pd.to_numeric(column.astype(object), errors="coerce")
+    values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
     wrong = np.flatnonzero(np.isnan(values) & ~column.isna().to_numpy())
     if len(wrong):
         text = str(column.iloc[wrong[0]])
@@ -206,7 +200,7 @@ def _numbers(column: "Series", name: str) -> np.ndarray:
     return values
 
 
-def _check_finite(column: "Series", name: str, values: np.ndarray, dtype: torch.dtype) -> None:
+def _check_finite(column: "pandas.Series", name: str, values: np.ndarray, dtype: torch.dtype) -> None:
     largest = torch.finfo(dtype).max
     wrong = np.flatnonzero(~(np.abs(values) <= largest))
     if not len(wrong):
@@ -222,7 +216,7 @@ def _check_finite(column: "Series", name: str, values: np.ndarray, dtype: torch.
     raise DataError(f"{_where(column, wrong[0])}column {name!r}: {what}{more}; {advice}")
 
 
-def _where(data: "DataFrame | Series", position: int | None = None) -> str:
+def _where(data: "pandas.DataFrame | pandas.Series", position: int | None = None) -> str:
     """The place in the words of who reads the file: "table.csv, line 7, " or "row 6, "."""
     source = data.attrs.get("source")
     if position is None:

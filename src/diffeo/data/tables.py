@@ -16,7 +16,7 @@ from diffeo.data.errors import DataError
 from diffeo.extras import require
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    import pandas
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npy")
 """The kinds of files, by the end of their names."""
@@ -30,7 +30,7 @@ _MAGIC = {
 }
 
 
-def read_table(path: str | os.PathLike[str]) -> "DataFrame":
+def read_table(path: str | os.PathLike[str]) -> "pandas.DataFrame":
     """Reads a table, checking its form: one row of names, and as many fields in every row.
 
     - `.csv`, `.tsv` (and `.gz` of them): UTF-8; fields between commas, or, where the first line has
@@ -67,7 +67,7 @@ def read_table(path: str | os.PathLike[str]) -> "DataFrame":
     return frame
 
 
-def write_table(frame: "DataFrame", path: str | os.PathLike[str]) -> None:
+def write_table(frame: "pandas.DataFrame", path: str | os.PathLike[str]) -> None:
     """Writes a table, in the form that the file's name says (`SUFFIXES`), whole or not at all.
 
     A file that is there is replaced.
@@ -152,7 +152,7 @@ def _read_errors(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: is not a CSV file ({_one_line(error)})") from None
 
 
-def _read_text(path: Path) -> "DataFrame":
+def _read_text(path: Path) -> "pandas.DataFrame":
     import pandas as pd
 
     _check_text(path)
@@ -243,7 +243,7 @@ def _records(file: TextIO, separator: str) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, fields
 
 
-def _read_parquet(path: Path) -> "DataFrame":
+def _read_parquet(path: Path) -> "pandas.DataFrame":
     import pandas as pd
 
     pyarrow = require("pyarrow", "diffeo.data")
@@ -258,7 +258,7 @@ def _read_parquet(path: Path) -> "DataFrame":
     return frame
 
 
-def _read_npy(path: Path) -> "DataFrame":
+def _read_npy(path: Path) -> "pandas.DataFrame":
     import pandas as pd
 
     with path.open("rb") as file:
@@ -286,7 +286,7 @@ def _read_npy(path: Path) -> "DataFrame":
     return frame
 
 
-def _write_npy(frame: "DataFrame", temporary: Path, path: Path) -> None:
+def _write_npy(frame: "pandas.DataFrame", temporary: Path, path: Path) -> None:
     array = frame.to_numpy()
     if array.dtype.kind not in "fiu":
         raise DataError(
@@ -309,7 +309,7 @@ def _one_line(error: BaseException) -> str:
     return text if len(text) <= 200 else text[:197] + "…"
 
 
-_READERS: dict[str, Callable[[Path], "DataFrame"]] = {
+_READERS: dict[str, Callable[[Path], "pandas.DataFrame"]] = {
     ".csv": _read_text,
     ".tsv": _read_text,
     ".parquet": _read_parquet,

@@ -287,8 +287,7 @@ def _loggers(log_dir: str | Path | None) -> Any:
         return False
     from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-    where = {"save_dir": str(log_dir), "name": "", "version": ""}
-    return [CSVLogger(**where), TensorBoardLogger(**where)]
+    return [make(str(log_dir), name="", version="") for make in (CSVLogger, TensorBoardLogger)]
 
 
 @contextmanager

@@ -4,8 +4,10 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from diffeo.extras import require
+
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    import matplotlib.axes
 
 
 @dataclass
@@ -41,18 +43,15 @@ class History:
         """The same as plain values."""
         return asdict(self)
 
-    def plot(self, axes: "Axes | None" = None) -> "Axes":
+    def plot(self, axes: "matplotlib.axes.Axes | None" = None) -> "matplotlib.axes.Axes":
         """Draws the learning curve, on new axes unless given some.
 
         Raises:
             ImportError: if matplotlib is not installed.
         """
-        from diffeo.extras import require
-
         if axes is None:
-            axes = (
-                require("matplotlib.figure", "History.plot").Figure(figsize=(6.4, 3.8)).subplots()
-            )
+            figure = require("matplotlib.figure", "History.plot").Figure(figsize=(6.4, 3.8))
+            return self.plot(figure.subplots())
         axes.plot(self.steps, self.train, color="0.6", label="training batches")
         axes.plot(self.steps, self.validation, marker="o", markersize=3, label="held-out rows")
         if math.isfinite(self.best_validation):

@@ -88,7 +88,8 @@ def make_plan(options: Options, rows: int, held_out: int) -> Plan:
     epoch = rows // batch_size
     max_steps = options.max_steps
     if options.max_epochs is not None:
-        max_steps = min(max_steps or math.inf, options.max_epochs * epoch)  # type: ignore[assignment]
+        in_epochs = options.max_epochs * epoch
+        max_steps = in_epochs if max_steps is None else min(max_steps, in_epochs)
     if max_steps is None:
         max_steps = min(10_000, max(2_000, 100 * epoch))
     every = options.evaluate_every

@@ -1,0 +1,185 @@
+"""From the words of a command line to the command that they ask for."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
+import typing
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import tyro
+
+from diffeo.cli.commands import COMMANDS, Train
+from diffeo.cli.errors import CommandError, mistakes, one_line
+
+HELP = """usage: diffeo COMMAND ...
+
+Train normalizing flows and other exact-likelihood models on tables of numbers,
+draw from them, and score data by them.
+
+commands:
+{commands}
+
+examples:
+  diffeo demo
+  diffeo train nsf measurements.csv --out runs/a
+  diffeo evaluate runs/a held_out.csv
+  diffeo sample runs/a -n 1000 --out synthetic.csv
+  diffeo score runs/a new.csv --out scores.csv
+
+diffeo COMMAND --help tells about a command, diffeo train MODEL --help about a model's options,
+diffeo --version which version this is."""
+
+
+def parse(arguments: Sequence[str]) -> Any:
+    """The command that the words ask for; None when they asked for help, which was given.
+
+    Raises:
+        CommandError: if they can't be understood.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return None
+    name, *rest = arguments
+    if name not in COMMANDS:
+        what = "option" if name.startswith("-") else "command"
+        raise CommandError(
+            f"no {what} is called {name!r}{_nearest(name, COMMANDS)}; "
+            f"commands: {', '.join(COMMANDS)}"
+        )
+    kind = COMMANDS[name]
+    if kind is Train and (model := _model_among(rest)) is not None:
+        from diffeo.cli.options import train_command
+
+        with mistakes():
+            kind = train_command(model, _value_of("--preset", rest))
+    _check_flags(name, kind, rest)
+    return _tyro(kind, f"diffeo {name}", rest)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [
+        f"  {name:<{width}}  {(kind.__doc__ or '').split(chr(10))[0]}"
+        for name, kind in COMMANDS.items()
+    ]
+    return HELP.format(commands="\n".join(lines))
+
+
+def _tyro(kind: type, prog: str, words: Sequence[str]) -> Any:
+    """Lets tyro parse. It tells mistakes in a frame of several lines; one line is made of it."""
+    if "--help" in words or "-h" in words:
+        with contextlib.suppress(SystemExit):
+            tyro.cli(kind, prog=prog, args=["--help"])  # words before it would be missing in it
+        return None
+    told = io.StringIO()
+    # The frame's characters depend on the encoding of stdout, which gets nothing here.
+    silent = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    try:
+        with contextlib.redirect_stderr(told), contextlib.redirect_stdout(silent):
+            return tyro.cli(kind, prog=prog, args=list(words), config=(tyro.conf.DisallowNone,))
+    except SystemExit:
+        mistake = _essence(told.getvalue())
+        command = prog.partition(" ")[2]
+        raise CommandError(f"{command}: {mistake} (see {prog} --help)") from None
+
+
+def _essence(frame: str) -> str:
+    """What stands in a frame above its first rule: the mistake, without help texts of options."""
+    lines = []
+    for framed in frame.splitlines():
+        line = re.sub(r"\x1b\[[0-9;]*m", "", framed).strip().strip("│|").rstrip()
+        if line.startswith(("╭", "╰", "+")):
+            continue
+        if line.strip() and not line.strip(" ─-"):
+            break
+        if not line.startswith(" " * 6):  # deeper are the help texts
+            lines.append(line.strip())
+    if lines and lines[0].startswith("Missing from"):
+        return "missing: " + "; ".join(lines[1:])
+    text = one_line(" ".join(lines) or frame).rstrip(".")
+    for pattern, replacement in _PLAINER:
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+# tyro's words for the commonest mistakes, and plainer ones.
+_PLAINER = (
+    (r"^Error parsing (\S+): (?:no type matching INT|invalid literal for int).*?('.*?').*",
+     r"\1: \2 is not a whole number"),
+    (r"^Error parsing (\S+): (?:no type matching FLOAT|could not convert string).*?('.*?').*",
+     r"\1: \2 is not a number"),
+    (r"^Error parsing (\S+): Could not find valid parse .*\[(.*?)\].*", r"\1 can't be made of \2"),
+    (r"^Unrecognized options: ", "unexpected: "),
+    (r"^Missing value for argument '(\S+)'\..*", r"\1 needs a value"),
+)  # fmt: skip
+
+
+def _flags(kind: type) -> dict[str, bool]:
+    """The options of a command, and whether each takes a value."""
+    flags: dict[str, bool] = {"--help": False, "-h": False}
+    for field in dataclasses.fields(kind):
+        hint = typing.get_type_hints(kind, include_extras=True)[field.name]
+        inner = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+        if dataclasses.is_dataclass(inner):
+            flags |= _flags(inner)  # type: ignore[arg-type]
+            continue
+        if _is_positional(hint):
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        flags[flag] = inner is not bool
+        if inner is bool:
+            flags["--no-" + flag[2:]] = False
+        for extra in getattr(hint, "__metadata__", ()):
+            flags |= dict.fromkeys(getattr(extra, "aliases", None) or (), inner is not bool)
+    return flags
+
+
+def _is_positional(hint: Any) -> bool:
+    return any(extra is tyro.conf.Positional for extra in getattr(hint, "__metadata__", ()))
+
+
+def _check_flags(name: str, kind: type, words: Sequence[str]) -> None:
+    """Refuses an unknown option, naming the nearest and all there are."""
+    known = _flags(kind)
+    for word in words:
+        flag = word.partition("=")[0].replace("_", "-")
+        if not word.startswith("--") or flag in known:
+            continue
+        there_are = [
+            each for each in known if each.startswith("--") and not each.startswith("--no-")
+        ]
+        raise CommandError(
+            f"{name}: no option is called {flag}{_nearest(flag, known)}; "
+            f"there are: {', '.join(there_are)}"
+        )
+
+
+def _model_among(words: Sequence[str]) -> str | None:
+    """The first word of `train` that is neither an option nor its value: the model's name."""
+    known = _flags(Train)
+    takes_value = False
+    for word in words:
+        if takes_value:
+            takes_value = False
+        elif word.startswith("-"):
+            takes_value = "=" not in word and known.get(word.replace("_", "-"), True)
+        else:
+            return word
+    return None
+
+
+def _value_of(flag: str, words: Sequence[str]) -> str | None:
+    for i, word in enumerate(words):
+        if word == flag and i + 1 < len(words):
+            return words[i + 1]
+        if word.startswith(f"{flag}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _nearest(word: str, choices: Sequence[str] | dict[str, Any]) -> str:
+    near = difflib.get_close_matches(word, choices, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,79 @@
+"""A small table, a model trained on it, and the command as tests call it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from diffeo.cli import main
+
+QUICK = ["--transforms", "1", "--hidden", "8", "--max-steps", "20", "--batch-size", "64"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command gave."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def mistake(self) -> str:
+        """The one line that a mistake gets, checked to be that."""
+        assert self.status == 2, self
+        assert self.out == "", self
+        lines = [line for line in self.err.splitlines() if line.startswith("diffeo: ")]
+        assert len(lines) == 1, self
+        assert "Traceback" not in self.err
+        return lines[0]
+
+
+@pytest.fixture
+def diffeo(capsys):
+    """Runs the command in this process."""
+
+    def call(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        return Outcome(status, *capsys.readouterr())
+
+    return call
+
+
+def make_table(rows: int, seed: int = 0) -> pd.DataFrame:
+    """Three columns in units of their own that depend on each other."""
+    rng = np.random.default_rng(seed)
+    temperature = rng.normal(15, 6, rows)
+    pressure = 1013 - 0.5 * temperature + rng.normal(size=rows)
+    power = np.sin(temperature / 4) + 0.1 * rng.normal(size=rows)
+    return pd.DataFrame({"temperature": temperature, "air pressure": pressure, "power": power})
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory) -> Path:
+    """A folder with a table to train on and one held out."""
+    folder = tmp_path_factory.mktemp("tables")
+    make_table(300).to_csv(folder / "train.csv", index=False)
+    make_table(50, seed=1).to_csv(folder / "held out.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tables, tmp_path_factory) -> Path:
+    """A trained model's folder; tests only read it."""
+    folder = tmp_path_factory.mktemp("runs") / "ä model"
+    arguments = ["train", "maf", str(tables / "train.csv"), "--out", str(folder), "--quiet"]
+    assert main([*arguments, *QUICK]) == 0
+    return folder
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch) -> Path:
+    """An empty working folder, to see what a command leaves in it."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
