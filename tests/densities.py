@@ -37,7 +37,11 @@ class DensityCase:
     model: str | None = None
 
     def make(
-        self, context: int = 0, dtype: torch.dtype = torch.float64, scale: float = SCALE, features: int = 3
+        self,
+        context: int = 0,
+        dtype: torch.dtype = torch.float64,
+        scale: float = SCALE,
+        features: int = 3,
     ) -> Density:
         """The example in evaluation mode, its weights drawn anew."""
         with torch.random.fork_rng():
@@ -45,7 +49,9 @@ class DensityCase:
             density = self.build(features, context)
         return redraw(density, scale).to(dtype).eval()  # type: ignore[return-value]
 
-    def inputs(self, density: Density, n: int = 6, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Any]:
+    def inputs(
+        self, density: Density, n: int = 6, dtype: torch.dtype = torch.float64
+    ) -> tuple[Tensor, Any]:
         """n points of the support, and a context for each."""
         x = points(density.support, (n, *density.event_shape), dtype)  # type: ignore[misc]
         return x, context_for(density.context_shape, (n,), dtype)
@@ -65,7 +71,9 @@ def mixture_of_flows(features: int, context: int) -> Density:
 
 def on_the_half_line(features: int, context: int) -> Density:
     """A flow of positive data."""
-    return Flow(bases.Normal(features), bj.Chain(bj.Log(), autoregressive(sc.Affine(), context, features)))
+    return Flow(
+        bases.Normal(features), bj.Chain(bj.Log(), autoregressive(sc.Affine(), context, features))
+    )
 
 
 def on_an_interval(features: int, context: int) -> Density:
@@ -105,10 +113,14 @@ DENSITIES = [
     base("StudentT", lambda features: bases.StudentT(features)),
     base("StudentT/learned", lambda features: bases.StudentT(features, 3.0, learned=True)),
     base("GaussianMixture", lambda features: bases.GaussianMixture(features, 3)),
-    base("GaussianMixture/fixed", lambda features: bases.GaussianMixture(features, 3, learned=False)),
+    base(
+        "GaussianMixture/fixed", lambda features: bases.GaussianMixture(features, 3, learned=False)
+    ),
     DensityCase(
         "ConditionalNormal",
-        lambda features, context: bases.ConditionalNormal(features, conditioner((features, 2), context)),
+        lambda features, context: bases.ConditionalNormal(
+            features, conditioner((features, 2), context)
+        ),
         (CONTEXT,),
     ),
     DensityCase("AutoregressiveDensity", made_of_mixtures, BOTH),
@@ -147,7 +159,11 @@ VARIANTS = [
     Variant("maf", "batch-norm", {"normalization": "batch", "residual": True, "order": "random"}),
     Variant("maf", "fronts", {"standardize": True, "marginals": 2}),
     Variant("nsf", "plain", {"linear": "none", "residual": False}),
-    Variant("nsf_coupling", "permuted", {"linear": "permutation", "partition": "halves", "base": "student_t"}),
+    Variant(
+        "nsf_coupling",
+        "permuted",
+        {"linear": "permutation", "partition": "halves", "base": "student_t"},
+    ),
     Variant("iaf", "spline", {"scalar": "spline"}),
     Variant("glow1d", "qr", {"linear": "qr", "normalization": "batch"}),
     Variant("realnvp", "actnorm", {"normalization": "actnorm", "base": "gaussian_mixture"}),
@@ -157,10 +173,15 @@ VARIANTS = [
 def named(model: str, label: str = "", options: dict[str, Any] | None = None) -> DensityCase:
     """An example of a named model."""
     own = REGISTRY[model].options
-    chosen = {**{option: value for option, value in SMALL.items() if option in own}, **(options or {})}
+    chosen = {
+        **{option: value for option, value in SMALL.items() if option in own},
+        **(options or {}),
+    }
     return DensityCase(
         f"{model}/{label}" if label else model,
-        lambda features, context: diffeo.create(model, features=features, context=context or None, **chosen),
+        lambda features, context: diffeo.create(
+            model, features=features, context=context or None, **chosen
+        ),
         BOTH,
         model,
     )

@@ -72,22 +72,32 @@ CHECKS = {
         *drawn(kind), bound=bound("round_trip")
     ),
     "ladj": lambda kind: checks.check_ladj(*drawn(kind), bound=bound("ladj")),
-    "ladj in float32": lambda kind: checks.check_ladj(*drawn(kind, dtype=SINGLE), bound=bound("ladj", SINGLE)),
+    "ladj in float32": lambda kind: checks.check_ladj(
+        *drawn(kind, dtype=SINGLE), bound=bound("ladj", SINGLE)
+    ),
     "ladj of the inverse": ladj_of_the_inverse,
-    "inverse gradients": lambda kind: checks.check_inverse_gradients(*drawn(kind), bound=bound("inverse_gradient")),
+    "inverse gradients": lambda kind: checks.check_inverse_gradients(
+        *drawn(kind), bound=bound("inverse_gradient")
+    ),
     "every weight matters": lambda kind: checks.check_every_weight_matters(*drawn(kind)),
     "context matters": lambda kind: checks.check_context_matters(*drawn(kind)),
     "context batches": context_batches,
     "batching": lambda kind: checks.check_batching(*drawn(kind), bound=bound("same_numbers")),
-    "NaN stays": lambda kind: checks.check_nan_stays_in_its_row(*drawn(kind), bound=bound("same_numbers")),
+    "NaN stays": lambda kind: checks.check_nan_stays_in_its_row(
+        *drawn(kind), bound=bound("same_numbers")
+    ),
     "pure": lambda kind: checks.check_pure(*drawn(kind)),
     "copies": lambda kind: checks.check_copies(*drawn(kind)),
     "initialize": lambda kind: checks.check_initialize(*drawn(kind), bound=bound("round_trip")),
     "compiles": compiles,
     "exports": exports,
     "vmaps": lambda kind: tracing.check_vmaps(*drawn(kind), bound=bound("traced")),
-    "vmap of jacrev": lambda kind: tracing.check_jacobian_transforms(*drawn(kind), bound=bound("ladj")),
-    "autocast": lambda kind: tracing.check_autocast(*drawn(kind, dtype=SINGLE), bound=bound("autocast", SINGLE)),
+    "vmap of jacrev": lambda kind: tracing.check_jacobian_transforms(
+        *drawn(kind), bound=bound("ladj")
+    ),
+    "autocast": lambda kind: tracing.check_autocast(
+        *drawn(kind, dtype=SINGLE), bound=bound("autocast", SINGLE)
+    ),
     "extreme": extreme,
 }
 
@@ -146,7 +156,9 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "name"), CAUGHT_BY, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(
+    ("kind", "name"), CAUGHT_BY, ids=lambda value: getattr(value, "__name__", value)
+)
 def test_what_is_wrong_fails(kind, name):
     with pytest.raises(REFUSALS.get((kind, name), AssertionError)):
         CHECKS[name](kind)

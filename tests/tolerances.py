@@ -39,7 +39,9 @@ class Exceptional:
     reason: str
 
 
-_AMPLIFIED = "each part meets the bound; here the next parts amplify what the ones before may err by"
+_AMPLIFIED = (
+    "each part meets the bound; here the next parts amplify what the ones before may err by"
+)
 
 EXCEPTIONS: dict[tuple[str, str], Exceptional] = {
     # (property, name in the catalogue): bounds and reason

@@ -112,7 +112,9 @@ class ContextPartlyIgnored(Right):
     """Looks at the first element of the context alone."""
 
     def parameters_at(self, x, context):
-        return super().parameters_at(x, None if context is None else context * torch.eye(CONTEXT, dtype=x.dtype)[0])
+        return super().parameters_at(
+            x, None if context is None else context * torch.eye(CONTEXT, dtype=x.dtype)[0]
+        )
 
 
 class ContextOfFirstRow(Right):
@@ -129,7 +131,13 @@ class RowsSeeEachOther(Right):
 
     def _centre(self, x):
         rows = x.reshape(-1, FEATURES)
-        return rows.detach().mean(0) if len(rows) > 1 else torch.zeros_like(rows[0]) if len(rows) else 0.0
+        return (
+            rows.detach().mean(0)
+            if len(rows) > 1
+            else torch.zeros_like(rows[0])
+            if len(rows)
+            else 0.0
+        )
 
     def _forward(self, x, context):
         z, ladj = super()._forward(x, context)
@@ -175,7 +183,9 @@ class LearnsInEvaluation(Right):
     def _forward(self, x, context):
         z, ladj = super()._forward(x, context)
         if x.numel():
-            self.running_mean.lerp_(x.detach().reshape(-1, FEATURES).mean(0).to(self.running_mean.dtype), 0.1)
+            self.running_mean.lerp_(
+                x.detach().reshape(-1, FEATURES).mean(0).to(self.running_mean.dtype), 0.1
+            )
         return z, ladj
 
 
@@ -314,6 +324,8 @@ class NotOntoUnit(Bijection):
         return x, (x.log() + (-x).log1p()).sum(-1)
 
 
-def make(kind: type[Bijection], context: int = CONTEXT, dtype: torch.dtype = torch.float64) -> Bijection:
+def make(
+    kind: type[Bijection], context: int = CONTEXT, dtype: torch.dtype = torch.float64
+) -> Bijection:
     """One of the above, its weights drawn anew."""
     return redraw(kind(context), 0.8).to(dtype).eval()  # type: ignore[call-arg,return-value]

@@ -46,7 +46,8 @@ def solve_increasing(f: Monotone, target: Tensor, lower: Tensor, upper: Tensor) 
     the whole number of steps. No element depends on another, nor on which of these happens.
 
     The result carries the gradients of the implicit function theorem,
-    dx = (d target − ∂f/∂θ dθ) / f′(x), for everything f depends on: first derivatives only.
+    dx = (d target − ∂f/∂θ dθ) / f′(x), for everything f depends on: first derivatives only. There
+    f′ counts as at least e⁻⁵⁰ in float32 and e⁻³⁵⁰ in float64, so that gradients stay finite.
 
     Args:
         f: the function and the logarithm of its derivative; must be increasing.
@@ -137,5 +138,6 @@ def _advance(
 
 
 def _reciprocal(log_slope: Tensor) -> Tensor:
-    limit = 80.0 if log_slope.dtype == torch.float32 else 700.0
+    # Far from what the dtype holds, so that the products of a backward pass stay finite as well.
+    limit = 50.0 if log_slope.dtype == torch.float32 else 350.0
     return torch.exp(-log_slope.clamp(min=-limit, max=limit))

@@ -71,6 +71,17 @@ def trained(tables, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def pictures():
+    """For tests that want the pictures of a training; they take seconds."""
+
+
+@pytest.fixture(autouse=True)
+def _without_pictures(request, monkeypatch):
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr("diffeo.cli.train._draw", lambda *arguments: None)
+
+
+@pytest.fixture
 def empty(tmp_path, monkeypatch) -> Path:
     """An empty working folder, to see what a command leaves in it."""
     folder = tmp_path / "work"

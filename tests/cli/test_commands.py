@@ -30,7 +30,7 @@ def figures(text: str) -> dict[str, float]:
     return {name.strip(): float(value.split(" ")[0]) for name, value in rows}
 
 
-def test_train_writes_a_folder_and_judges(diffeo, tables, empty):
+def test_train_writes_a_folder_and_judges(diffeo, tables, empty, pictures):
     outcome = diffeo(
         *("train", "maf", tables / "train.csv", "--out", "runs/a", "--seed", 7, *QUICK)
     )
@@ -133,7 +133,7 @@ def test_evaluate_prints_the_models_figure(diffeo, trained, tables):
     assert (outcome.status, outcome.err) == (0, "")
     assert "held out.csv: 50 rows, 3 columns" in outcome.out
     x = torch.tensor(make_table(50, seed=1).to_numpy(), dtype=torch.float32)
-    log_prob = library.load(trained).log_prob(x)
+    log_prob = library.load(trained).log_prob(x).detach()
     shown = figures(outcome.out)
     assert shown["maf"] == pytest.approx(float(log_prob.mean()), abs=1e-3)
     error = outcome.out.split(" ± ")[1].split("\n")[0]
@@ -231,8 +231,8 @@ def test_info_of_a_model_has_its_options_and_its_paper(diffeo, name):
 
 
 def test_models_lists_all(diffeo):
-    lines = diffeo("models").out.splitlines()
-    assert [line.split(" ")[0] for line in lines[: len(MODELS)]] == list(MODELS)
+    lines = diffeo("models").out.partition("\n\n")[0].splitlines()
+    assert [line.split(" ")[0] for line in lines if not line.startswith(" ")] == list(MODELS)
 
 
 def test_info_works_on_a_model_saved_from_python(diffeo, empty):
@@ -248,11 +248,8 @@ def test_demo_runs_and_runs_again(diffeo, empty):
         assert outcome.status == 0, outcome.err
     expected = {"curve.png", "model", "samples.csv", "samples.png", "scores.csv", "scores.png"}
     assert {path.name for path in (empty / "demo").iterdir()} == expected | {"strangest.png"}
-    shown = figures(
-        outcome.out.partition("look at")[0].replace("(one-sample", "").split("bound")[0]
-    )
     assert "one-sample bound, mean of 10 noise draws" in outcome.out
-    assert "independent categorical pixels  2.400" in " ".join(outcome.out.split(" ")), shown
+    assert "independent categorical pixels  2.400" in outcome.out
     assert "full-covariance Gaussian        2.96" in outcome.out
     samples = pd.read_csv("demo/samples.csv")
     assert samples.shape == (500, 64)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import diffeo as library
 from diffeo.cli.errors import CommandError
 from diffeo.cli.train import parse_time
 from tests.cli.conftest import QUICK, make_table
@@ -30,7 +31,7 @@ TABLES = {
     "binary": (bytes(range(256)) * 4, "binary"),
     "an image": (b"\x89PNG\r\n\x1a\n\x00\x00", "binary"),
     "a spreadsheet": (b"PK\x03\x04" + bytes(40), "save it as CSV"),
-    "no names": (b"1,2,3\n4,5,6\n", "names of the columns"),
+    "no names": (b"1.5,2,3\n4,5,6\n", "names of the columns"),
     "the same name twice": (b"a,a\n1,2\n3,4\n", "'a'"),
 }
 
@@ -265,7 +266,7 @@ def test_an_interrupted_training_leaves_nothing(diffeo, empty, tables, monkeypat
     assert left_in(empty) == set()
 
 
-def test_a_full_disk_leaves_nothing(diffeo, empty, tables, monkeypatch):
+def test_a_full_disk_leaves_nothing(diffeo, empty, tables, monkeypatch, pictures):
     def fail(*arguments, **options):
         raise OSError(28, "No space left on device", "runs/a/samples.png")
 
@@ -287,12 +288,9 @@ def test_a_fault_of_the_program_keeps_its_traceback(diffeo, tables, empty, monke
 
 @pytest.mark.parametrize("module", ["tyro", "pandas", "lightning", "matplotlib", "sklearn"])
 def test_a_missing_extra_says_what_to_install(diffeo, trained, empty, tables, monkeypatch, module):
-    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
-        monkeypatch.delitem(sys.modules, name)
-    for name in [
-        name for name in sys.modules if name.startswith(("diffeo.report", "diffeo.train"))
-    ]:
-        monkeypatch.delitem(sys.modules, name)
+    for name in list(sys.modules):
+        if name.partition(".")[0] == module or name.startswith(("diffeo.report", "diffeo.train")):
+            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
     words = ("train", "maf", tables / "train.csv", "--out", "runs/a", *QUICK)
     mistake = diffeo(*(("demo",) if module == "sklearn" else words)).mistake
@@ -301,7 +299,7 @@ def test_a_missing_extra_says_what_to_install(diffeo, trained, empty, tables, mo
 
 
 def test_a_closed_pipe_is_no_fault():
-    code = "import sys; from diffeo.cli import main; sys.exit(main(['models']))"
+    code = "import sys; from diffeo.cli import main; sys.exit(main(['--help']))"
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)
@@ -313,7 +311,10 @@ def test_ctrl_c_ends_a_training_with_one_line(empty):
     make_table(300).to_csv("t.csv", index=False)
     words = ["train", "maf", "t.csv", "--out", "runs/a", "--batch-size", "8"]
     code = f"import sys; from diffeo.cli import main; sys.exit(main({words!r}))"
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    environment = os.environ | {"PYTHONPATH": str(Path(library.__file__).parents[1])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=environment
+    )
     assert process.stderr is not None
     while "parameters" not in process.stderr.readline():  # then training begins
         assert process.poll() is None

@@ -26,8 +26,12 @@ def check_causal(net: CausalNetwork, x: Tensor, context=None) -> None:
     strength = outputs_last.abs().amax(dim=(1, 2, 4)).transpose(0, 1)
     sees = strength > 0
     expected = torch.ones(net.positions, net.positions, dtype=torch.bool).tril(-1)
-    assert not (sees & ~expected).any(), f"a position sees itself or a later one: {(sees & ~expected).nonzero().tolist()[:5]}"
-    assert not (expected & ~sees).any(), f"an earlier position is not seen: {(expected & ~sees).nonzero().tolist()[:5]}"
+    assert not (sees & ~expected).any(), (
+        f"a position sees itself or a later one: {(sees & ~expected).nonzero().tolist()[:5]}"
+    )
+    assert not (expected & ~sees).any(), (
+        f"an earlier position is not seen: {(expected & ~sees).nonzero().tolist()[:5]}"
+    )
 
 
 def check_context_reaches_every_position(net: CausalNetwork, x: Tensor, context) -> None:
@@ -51,7 +55,9 @@ def check_stepping(net: CausalNetwork, x: Tensor, context=None, *, bound: float)
     before = None
     for i in range(net.positions):
         params, state = state.step(before)
-        assert params.shape == expected[..., i, :, :].shape, f"parameters of position {i} have shape {tuple(params.shape)}"
+        assert params.shape == expected[..., i, :, :].shape, (
+            f"parameters of position {i} have shape {tuple(params.shape)}"
+        )
         close(params, expected[..., i, :, :], bound, f"stepping at position {i}")
         before = values[..., i, :]
 

@@ -17,7 +17,9 @@ SEED = 17
 
 def close(actual: Tensor, expected: Tensor, bound: float, what: str) -> None:
     """|actual − expected| ≤ bound · (1 + |expected|), element by element; infinities and NaN must match."""
-    assert actual.shape == expected.shape, f"{what}: shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
+    assert actual.shape == expected.shape, (
+        f"{what}: shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
+    )
     actual, expected = actual.detach().double(), expected.detach().double()
     same = (actual == expected) | (actual.isnan() & expected.isnan())
     error = torch.where(same, 0.0, (actual - expected).abs() / (1 + expected.abs()))
@@ -28,7 +30,9 @@ def close(actual: Tensor, expected: Tensor, bound: float, what: str) -> None:
     )
 
 
-def run(bijection: Bijection, x: Tensor, context=None, inverse: bool = False) -> tuple[Tensor, Tensor]:
+def run(
+    bijection: Bijection, x: Tensor, context=None, inverse: bool = False
+) -> tuple[Tensor, Tensor]:
     """One direction, with the same noise every time where the map draws any."""
     torch.manual_seed(SEED)
     return bijection.inverse(x, context) if inverse else bijection(x, context)
@@ -39,14 +43,18 @@ def check_contract(bijection: Bijection, x: Tensor, context=None) -> None:
     z, ladj = run(bijection, x, context)
     batch = x.shape[: x.dim() - bijection.event_dim]
     event = tuple(x.shape[x.dim() - bijection.event_dim :])
-    assert tuple(z.shape) == (*batch, *bijection.output_shape(event)), f"z has shape {tuple(z.shape)}"
+    assert tuple(z.shape) == (*batch, *bijection.output_shape(event)), (
+        f"z has shape {tuple(z.shape)}"
+    )
     assert bijection.input_shape(bijection.output_shape(event)) == event
     assert bijection.output_event_dim == z.dim() - len(batch)
     assert z[0].numel() == x[0].numel(), "the number of elements changed"
     back, back_ladj = run(bijection, z, context, inverse=True)
     assert back.shape == x.shape, f"the inverse has shape {tuple(back.shape)}"
     for name, value in (("ladj", ladj), ("the inverse's ladj", back_ladj)):
-        assert value.shape == batch, f"{name} has shape {tuple(value.shape)}, the batch {tuple(batch)}"
+        assert value.shape == batch, (
+            f"{name} has shape {tuple(value.shape)}, the batch {tuple(batch)}"
+        )
         wanted = torch.promote_types(x.dtype, torch.float32)
         assert value.dtype == wanted, f"{name} is {value.dtype}, expected {wanted}"
     assert z.dtype == back.dtype == x.dtype, f"z is {z.dtype}, x {back.dtype}, given {x.dtype}"
@@ -62,7 +70,9 @@ def check_round_trip(bijection: Bijection, x: Tensor, context=None, *, bound: fl
     close(back_ladj, -ladj, bound, "the inverse's ladj against minus the forward one")
 
 
-def check_round_trip_from_latent(bijection: Bijection, z: Tensor, context=None, *, bound: float) -> None:
+def check_round_trip_from_latent(
+    bijection: Bijection, z: Tensor, context=None, *, bound: float
+) -> None:
     """f(f⁻¹(z)) = z, and the two log-determinants cancel."""
     x, ladj = run(bijection, z, context, inverse=True)
     again, again_ladj = run(bijection, x, context)
@@ -77,13 +87,17 @@ def log_abs_det(bijection: Bijection, x: Tensor, context=None, inverse: bool = F
     batch = ladj.shape
     flat = out.reshape(*batch, -1)
     rows = [
-        torch.autograd.grad(flat[..., i].sum(), x, retain_graph=True, materialize_grads=True)[0].reshape(*batch, -1)
+        torch.autograd.grad(flat[..., i].sum(), x, retain_graph=True, materialize_grads=True)[
+            0
+        ].reshape(*batch, -1)
         for i in range(flat.shape[-1])
     ]
     return torch.linalg.slogdet(torch.stack(rows, dim=-2)).logabsdet
 
 
-def check_ladj(bijection: Bijection, x: Tensor, context=None, *, bound: float, inverse: bool = False) -> None:
+def check_ladj(
+    bijection: Bijection, x: Tensor, context=None, *, bound: float, inverse: bool = False
+) -> None:
     """ladj against the Jacobian of a float64 copy: log|det| of both, each sample by itself."""
     _, ladj = run(bijection, x, context, inverse)
     twin = copy.deepcopy(bijection).double()
@@ -103,18 +117,34 @@ def check_inverse_gradients(bijection: Bijection, x: Tensor, context=None, *, bo
     z, ladj = run(bijection, x, context)
     back, back_ladj = run(bijection, z, context, inverse=True)
     weights = torch.linspace(0.5, 1.5, x.numel(), dtype=x.dtype).reshape(x.shape)
-    gradients = torch.autograd.grad((weights * back).sum(), [x, *others], retain_graph=True, materialize_grads=True)
+    gradients = torch.autograd.grad(
+        (weights * back).sum(), [x, *others], retain_graph=True, materialize_grads=True
+    )
     # What cancels may be large: the bound is relative to the gradient of one direction alone.
     there = z.sum() + ladj.sum()
-    one_way = torch.autograd.grad(there, others, retain_graph=True, materialize_grads=True) if others else ()
+    one_way = (
+        torch.autograd.grad(there, others, retain_graph=True, materialize_grads=True)
+        if others
+        else ()
+    )
     size = 1 + max((float(g.abs().max()) for g in one_way if g.numel()), default=0.0)
     close(gradients[0], weights, bound, "gradient of f⁻¹(f(x)) in x")
     for gradient in gradients[1:]:
-        close(gradient / size, torch.zeros_like(gradient), bound, "gradient of f⁻¹(f(x)) in a weight or the context")
+        close(
+            gradient / size,
+            torch.zeros_like(gradient),
+            bound,
+            "gradient of f⁻¹(f(x)) in a weight or the context",
+        )
     if (ladj + back_ladj).requires_grad:
         both = torch.autograd.grad((ladj + back_ladj).sum(), [x, *others], materialize_grads=True)
         for gradient in both:
-            close(gradient / size, torch.zeros_like(gradient), bound, "gradient of the two ladj together")
+            close(
+                gradient / size,
+                torch.zeros_like(gradient),
+                bound,
+                "gradient of the two ladj together",
+            )
 
 
 def check_every_weight_matters(bijection: Bijection, x: Tensor, context=None) -> None:
@@ -123,7 +153,11 @@ def check_every_weight_matters(bijection: Bijection, x: Tensor, context=None) ->
     weights = torch.linspace(0.5, 1.5, z.numel(), dtype=z.dtype).reshape(z.shape)
     parameters = dict(bijection.named_parameters())
     total = (weights * z).sum() + ladj.sum()
-    gradients = torch.autograd.grad(total, list(parameters.values()), materialize_grads=True) if parameters else ()
+    gradients = (
+        torch.autograd.grad(total, list(parameters.values()), materialize_grads=True)
+        if parameters
+        else ()
+    )
     for name, gradient in zip(parameters, gradients, strict=True):
         assert gradient.isfinite().all(), f"the gradient of {name} is not finite"
         assert gradient.numel() == 0 or (gradient != 0).any(), f"{name} changes nothing"
@@ -150,13 +184,28 @@ def check_context_batches(bijection: Bijection, x: Tensor, context, *, bound: fl
     n = x.shape[0]
     for inverse in (False, True):
         source = run(bijection, x, context)[0] if inverse else x
-        one_by_one = [[run(bijection, source[i], _index(context, j), inverse) for j in range(n)] for i in range(n)]
+        one_by_one = [
+            [run(bijection, source[i], _index(context, j), inverse) for j in range(n)]
+            for i in range(n)
+        ]
         z = torch.stack([torch.stack([pair[0] for pair in row]) for row in one_by_one])
         ladj = torch.stack([torch.stack([pair[1] for pair in row]) for row in one_by_one])
         for what, result, expected in (
-            ("one context for a batch", run(bijection, source, _index(context, 1), inverse), (z[:, 1], ladj[:, 1])),
-            ("one event under many contexts", run(bijection, source[1], context, inverse), (z[1], ladj[1])),
-            ("many events under many contexts", run(bijection, source.unsqueeze(1), context, inverse), (z, ladj)),
+            (
+                "one context for a batch",
+                run(bijection, source, _index(context, 1), inverse),
+                (z[:, 1], ladj[:, 1]),
+            ),
+            (
+                "one event under many contexts",
+                run(bijection, source[1], context, inverse),
+                (z[1], ladj[1]),
+            ),
+            (
+                "many events under many contexts",
+                run(bijection, source.unsqueeze(1), context, inverse),
+                (z, ladj),
+            ),
         ):
             close(result[0], expected[0], bound, what)
             close(result[1], expected[1], bound, f"ladj, {what}")
@@ -175,24 +224,45 @@ def check_batching(bijection: Bijection, x: Tensor, context=None, *, bound: floa
         z, ladj = run(bijection, source, context, inverse)
         rows = [run(bijection, source[i], _index(context, i), inverse) for i in range(n)]
         if not bijection.stochastic or inverse:
-            close(z, torch.stack([row[0] for row in rows]), bound, f"{what}: a batch against its rows")
-            close(ladj, torch.stack([row[1] for row in rows]), bound, f"{what}: ladj of a batch against its rows")
+            close(
+                z, torch.stack([row[0] for row in rows]), bound, f"{what}: a batch against its rows"
+            )
+            close(
+                ladj,
+                torch.stack([row[1] for row in rows]),
+                bound,
+                f"{what}: ladj of a batch against its rows",
+            )
         shaped = (2, 1, n // 2)
         shaped_context = _map(context, lambda part: part.reshape(*shaped, *part.shape[1:]))
-        many, many_ladj = run(bijection, source.reshape(*shaped, *source.shape[1:]), shaped_context, inverse)
+        many, many_ladj = run(
+            bijection, source.reshape(*shaped, *source.shape[1:]), shaped_context, inverse
+        )
         wanted = (*shaped, *ladj.shape[1:])
-        assert many_ladj.shape == wanted, f"{what}: ladj of a batch {shaped} has shape {tuple(many_ladj.shape)}"
+        assert many_ladj.shape == wanted, (
+            f"{what}: ladj of a batch {shaped} has shape {tuple(many_ladj.shape)}"
+        )
         close(many.reshape(z.shape), z, bound, f"{what}: with three batch dimensions")
-        close(many_ladj.reshape(ladj.shape), ladj, bound, f"{what}: ladj with three batch dimensions")
+        close(
+            many_ladj.reshape(ladj.shape), ladj, bound, f"{what}: ladj with three batch dimensions"
+        )
         for empty in ((0,), (2, 0)):
             none = source[:0].reshape(*empty, *source.shape[1:])
-            no_context = _map(context, lambda part, empty=empty: part[:0].reshape(*empty, *part.shape[1:]))
+            no_context = _map(
+                context, lambda part, empty=empty: part[:0].reshape(*empty, *part.shape[1:])
+            )
             nothing, nothing_ladj = run(bijection, none, no_context, inverse)
-            assert nothing.shape == (*empty, *z.shape[1:]), f"{what}: no rows give {tuple(nothing.shape)}"
-            assert nothing_ladj.shape == (*empty, *ladj.shape[1:]), f"{what}: no rows give a ladj of {tuple(nothing_ladj.shape)}"
+            assert nothing.shape == (*empty, *z.shape[1:]), (
+                f"{what}: no rows give {tuple(nothing.shape)}"
+            )
+            assert nothing_ladj.shape == (*empty, *ladj.shape[1:]), (
+                f"{what}: no rows give a ladj of {tuple(nothing_ladj.shape)}"
+            )
 
 
-def check_nan_stays_in_its_row(bijection: Bijection, x: Tensor, context=None, *, bound: float) -> None:
+def check_nan_stays_in_its_row(
+    bijection: Bijection, x: Tensor, context=None, *, bound: float
+) -> None:
     """A NaN in one row changes no other row, and raises nothing."""
     z, ladj = run(bijection, x, context)
     broken = x.clone()
@@ -219,10 +289,12 @@ def check_pure(bijection: Bijection, x: Tensor, context=None) -> None:
             first = run(bijection, source, context, inverse)
             second = run(bijection, source, context, inverse)
         assert torch.equal(source, given), "the input was changed in place"
-        assert all(torch.equal(a, b) for a, b in zip(_leaves(context), _leaves(given_context), strict=True)), (
-            "the context was changed in place"
+        assert all(
+            torch.equal(a, b) for a, b in zip(_leaves(context), _leaves(given_context), strict=True)
+        ), "the context was changed in place"
+        assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1]), (
+            "twice is not the same"
         )
-        assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1]), "twice is not the same"
     assert torch.equal(z, z_copy), "an earlier output was changed in place"
     for name, value in bijection.state_dict().items():
         assert torch.equal(value, state[name]), f"{name} was changed by running the map"

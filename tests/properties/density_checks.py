@@ -43,7 +43,9 @@ def check_scores(density: Density, x: Tensor, context=None, *, bound: float) -> 
     for shape in ((2, 1, n // 2), (0,), (2, 0)):
         count = torch.Size(shape).numel()
         many = x[:count].reshape(*shape, *x.shape[1:])
-        contexts = _map(context, lambda part, s=shape, c=count: part[:c].reshape(*s, *part.shape[1:]))
+        contexts = _map(
+            context, lambda part, s=shape, c=count: part[:c].reshape(*s, *part.shape[1:])
+        )
         result = score(density, many, contexts)
         assert result.shape == shape, f"log_prob of a batch {shape} has shape {tuple(result.shape)}"
         if count == n:
@@ -64,7 +66,10 @@ def check_samples(density: Density, context=None) -> None:
         context: (n, *context_event), or None.
     """
     batch = () if context is None else (len(_leaves(context)[0]),)
-    dtype = next((p.dtype for p in [*density.parameters(), *density.buffers()] if p.is_floating_point()), None)
+    dtype = next(
+        (p.dtype for p in [*density.parameters(), *density.buffers()] if p.is_floating_point()),
+        None,
+    )
     event = tuple(density.event_shape)
     for n, leading in ((), ()), (4, (4,)), ((2, 3), (2, 3)), (0, (0,)):
         x = density.sample(n, context)
@@ -93,7 +98,12 @@ def check_sample_and_log_prob(density: Density, context=None, *, bound: float) -
         assert x.shape == (*log_prob.shape, *density.event_shape)
         assert not log_prob.requires_grad and not x.requires_grad
         if density.exact:
-            close(log_prob, density.log_prob(x, context), bound, f"log_prob of samples at temperature {temperature}")
+            close(
+                log_prob,
+                density.log_prob(x, context),
+                bound,
+                f"log_prob of samples at temperature {temperature}",
+            )
 
 
 def check_gradients_of_samples(density: Density, context=None) -> None:
@@ -106,7 +116,9 @@ def check_gradients_of_samples(density: Density, context=None) -> None:
     parameters = [p for p in density.parameters() if p.requires_grad]
     if not parameters:
         return
-    gradients = torch.autograd.grad(x.square().sum() + log_prob.sum(), parameters, materialize_grads=True)
+    gradients = torch.autograd.grad(
+        x.square().sum() + log_prob.sum(), parameters, materialize_grads=True
+    )
     assert all(gradient.isfinite().all() for gradient in gradients), "a gradient is not finite"
     assert any((gradient != 0).any() for gradient in gradients), "samples have no gradients"
     moved = density.rsample(5, context)
@@ -119,7 +131,11 @@ def check_outside(density: Density, x: Tensor, context=None) -> None:
     Gradients of the rows inside stay finite too: a bad row does not spoil a batch.
     """
     expected = score(density, x, context)
-    bad = [value for value in _outside_values(density) if density.support.outside(torch.tensor(value)).item()]
+    bad = [
+        value
+        for value in _outside_values(density)
+        if density.support.outside(torch.tensor(value)).item()
+    ]
     for value in [*bad, float("nan")]:
         broken = x.clone()
         broken[1].view(-1)[0] = value
@@ -134,12 +150,22 @@ def check_outside(density: Density, x: Tensor, context=None) -> None:
             rows = score(density, broken, context)
             total = torch.where(rows.isfinite(), rows, 0.0).sum()
             gradients = torch.autograd.grad(total, parameters, materialize_grads=True)
-            assert all(g.isfinite().all() for g in gradients), f"gradients beside a row at {value} are not finite"
+            assert all(g.isfinite().all() for g in gradients), (
+                f"gradients beside a row at {value} are not finite"
+            )
 
 
 def _outside_values(density: Density) -> list[float]:
     support = density.support
-    ends = [end for end in (support.lower - 1e-3, support.upper + 1e-3, support.lower - 1e4, support.upper + 1e4)]
+    ends = [
+        end
+        for end in (
+            support.lower - 1e-3,
+            support.upper + 1e-3,
+            support.lower - 1e4,
+            support.upper + 1e4,
+        )
+    ]
     return [*ends, float("inf"), -float("inf"), *([0.5] if support.integer else [])]
 
 
@@ -159,7 +185,9 @@ def check_pure(density: Density, x: Tensor, context=None) -> None:
     density.sample_and_log_prob(2, context)
     assert torch.equal(score(density, x, context), first), "twice is not the same"
     assert torch.equal(x, given), "x was changed in place"
-    assert all(torch.equal(a, b) for a, b in zip(_leaves(context), _leaves(given_context), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(_leaves(context), _leaves(given_context), strict=True)
+    )
     for name, value in density.state_dict().items():
         assert torch.equal(value, state[name]), f"{name} was changed"
 
@@ -167,7 +195,9 @@ def check_pure(density: Density, x: Tensor, context=None) -> None:
 def check_copies(density: Density, x: Tensor, context=None) -> None:
     """A pickled copy, a deep copy and one by `state_dict` score the same, bit by bit."""
     expected = score(density, x, context)
-    assert torch.equal(score(pickle.loads(pickle.dumps(density)), x, context), expected), "a pickled copy differs"
+    assert torch.equal(score(pickle.loads(pickle.dumps(density)), x, context), expected), (
+        "a pickled copy differs"
+    )
     assert torch.equal(score(copy.deepcopy(density), x, context), expected), "a deep copy differs"
     other = copy.deepcopy(density)
     with torch.no_grad():

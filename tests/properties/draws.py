@@ -19,7 +19,9 @@ def redraw(module: nn.Module, scale: float = SCALE, seed: int = 0) -> nn.Module:
     """
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
-        parameter.copy_(scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+        parameter.copy_(
+            scale * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        )
     for name, buffer in module.named_buffers():
         noise = scale * torch.randn(buffer.shape, generator=generator, dtype=torch.float64)
         if name.endswith("running_mean"):
@@ -57,7 +59,9 @@ def points(
     return values.to(dtype)
 
 
-def wide_points(support: Support | None, shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> Tensor:
+def wide_points(
+    support: Support | None, shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0
+) -> Tensor:
     """Points over all of a support: to ±1e4, near zero, near the ends and a rounding away from them.
 
     Magnitudes are drawn evenly in the logarithm, so that every scale is met.
@@ -87,10 +91,14 @@ def wide_points(support: Support | None, shape: tuple[int, ...], dtype: torch.dt
         # The point next to an open end, where rounding to the dtype reached it.
         if math.isfinite(lower):
             end = torch.tensor(lower, dtype=dtype)
-            values = torch.maximum(values, torch.nextafter(end, torch.tensor(math.inf, dtype=dtype)))
+            values = torch.maximum(
+                values, torch.nextafter(end, torch.tensor(math.inf, dtype=dtype))
+            )
         if math.isfinite(upper):
             end = torch.tensor(upper, dtype=dtype)
-            values = torch.minimum(values, torch.nextafter(end, torch.tensor(-math.inf, dtype=dtype)))
+            values = torch.minimum(
+                values, torch.nextafter(end, torch.tensor(-math.inf, dtype=dtype))
+            )
     return values
 
 
@@ -104,6 +112,9 @@ def context_for(
     if shape is None:
         return None
     if isinstance(shape, dict):
-        return {name: context_for(s, batch, dtype, seed + i) for i, (name, s) in enumerate(shape.items())}
+        return {
+            name: context_for(s, batch, dtype, seed + i)
+            for i, (name, s) in enumerate(shape.items())
+        }
     generator = torch.Generator().manual_seed(3000 + seed)
     return torch.randn(*batch, *shape, generator=generator, dtype=torch.float64).to(dtype)

@@ -17,26 +17,38 @@ HUGE = 1e37
 """What a float32 can hold, with a factor of ten to spare for intermediate results."""
 
 
-def check_extreme_scalar(scalar: ScalarMap, x: Tensor, params: Tensor, *, bound: float, inverse: bool = False) -> None:
+def check_extreme_scalar(
+    scalar: ScalarMap, x: Tensor, params: Tensor, *, bound: float, inverse: bool = False
+) -> None:
     """In the dtype of x: finite where the exact value is representable, and there back where it came from.
 
     The exact map is a float64 copy. The round trip may err by bound · (1 + |x| + |z|·dx/dz): z holds no more than its
     own rounding lets through. Beside a plateau the slope at x doesn't tell what that is, so it may also err as far as
     the exact inverse of a number `ULPS` roundings beside z lies from x. (`inverse` swaps the roles of x and z.)
     """
-    forward, back = (scalar.inverse, scalar.forward) if inverse else (scalar.forward, scalar.inverse)
+    forward, back = (
+        (scalar.inverse, scalar.forward) if inverse else (scalar.forward, scalar.inverse)
+    )
     twin = copy.deepcopy(scalar).double()
     there, exact_back = (twin.inverse, twin.forward) if inverse else (twin.forward, twin.inverse)
     exact, exact_ladj = there(x.double(), params.double())
     assert not exact.isnan().any() and not exact_ladj.isnan().any(), "NaN in float64"
     z, ladj = forward(x, params)
-    assert not z.isnan().any(), f"{int(z.isnan().sum())} NaN, e.g. at x = {x[z.isnan()][:3].tolist()}"
-    assert not ladj.isnan().any(), f"{int(ladj.isnan().sum())} NaN in ladj, e.g. at x = {x[ladj.isnan()][:3].tolist()}"
+    assert not z.isnan().any(), (
+        f"{int(z.isnan().sum())} NaN, e.g. at x = {x[z.isnan()][:3].tolist()}"
+    )
+    assert not ladj.isnan().any(), (
+        f"{int(ladj.isnan().sum())} NaN in ladj, e.g. at x = {x[ladj.isnan()][:3].tolist()}"
+    )
     representable = (exact.abs() < HUGE) & exact.isfinite()
     bad = representable & ~z.isfinite()
-    assert not bad.any(), f"{int(bad.sum())} not finite, e.g. x = {x[bad][:3].tolist()}, exact {exact[bad][:3].tolist()}"
+    assert not bad.any(), (
+        f"{int(bad.sum())} not finite, e.g. x = {x[bad][:3].tolist()}, exact {exact[bad][:3].tolist()}"
+    )
     bad = exact_ladj.isfinite() & (exact_ladj.abs() < HUGE) & ~ladj.isfinite()
-    assert not bad.any(), f"{int(bad.sum())} ladj not finite, e.g. x = {x[bad][:3].tolist()}, exact {exact_ladj[bad][:3].tolist()}"
+    assert not bad.any(), (
+        f"{int(bad.sum())} ladj not finite, e.g. x = {x[bad][:3].tolist()}, exact {exact_ladj[bad][:3].tolist()}"
+    )
     usable = representable & _holds(x.dtype, exact, scalar.domain if inverse else scalar.codomain)
     again, _ = back(z, params)
     allowed = bound * (1 + x.double().abs() + exact.abs() * (-exact_ladj).clamp(max=300.0).exp())
@@ -53,7 +65,9 @@ def check_extreme_scalar(scalar: ScalarMap, x: Tensor, params: Tensor, *, bound:
     )
 
 
-def check_extreme(bijection: Bijection, x: Tensor, context=None, *, bound: float, inverse: bool = False) -> None:
+def check_extreme(
+    bijection: Bijection, x: Tensor, context=None, *, bound: float, inverse: bool = False
+) -> None:
     """The same for a map of vectors, whose weights were drawn too large.
 
     Here the exact map is also not known better than its weights are: a float32 network computes parameters with an
@@ -69,8 +83,12 @@ def check_extreme(bijection: Bijection, x: Tensor, context=None, *, bound: float
     z, ladj = one(x, context)
     known = exact.isfinite() & (exact.abs() < HUGE)
     rows = known.flatten(ladj.dim()).all(-1) & exact_ladj.isfinite()
-    assert not z[rows].isnan().any() and not ladj[rows].isnan().any(), "NaN where the exact value is finite"
-    assert z[rows].isfinite().all(), f"not finite where the exact value is, e.g. exact {exact[rows][:3].tolist()}"
+    assert not z[rows].isnan().any() and not ladj[rows].isnan().any(), (
+        "NaN where the exact value is finite"
+    )
+    assert z[rows].isfinite().all(), (
+        f"not finite where the exact value is, e.g. exact {exact[rows][:3].tolist()}"
+    )
     assert ladj[rows].isfinite().all(), "ladj not finite where the exact one is"
     again, _ = other(z, context)
     allowed = bound * (1 + _norm(x.double(), ladj.dim())) + 10 * _sensitivity(
@@ -88,7 +106,9 @@ def check_extreme(bijection: Bijection, x: Tensor, context=None, *, bound: float
 
 
 @torch.no_grad()
-def _sensitivity(twin: nn.Module, x: Tensor, z: Tensor, context, bound: float, there, back, batch_dim: int) -> Tensor:
+def _sensitivity(
+    twin: nn.Module, x: Tensor, z: Tensor, context, bound: float, there, back, batch_dim: int
+) -> Tensor:
     """How far f⁻¹ of a perturbed f(x) lies from x, at most, over several draws of the perturbation."""
     generator = torch.Generator().manual_seed(5)
     kept = {name: p.clone() for name, p in twin.named_parameters()}

@@ -120,7 +120,9 @@ def check_same_distribution(one: Tensor, other: Tensor) -> None:
     pairs += [(one.sum(-1), other.sum(-1)), (one.prod(-1), other.prod(-1))]
     for i, (a, b) in enumerate(pairs):
         probability = stats.ks_2samp(a.numpy(), b.numpy()).pvalue
-        assert probability > FALSE_ALARM / len(pairs), f"two samples differ in view {i}: p = {probability:.3g}"
+        assert probability > FALSE_ALARM / len(pairs), (
+            f"two samples differ in view {i}: p = {probability:.3g}"
+        )
 
 
 @torch.no_grad()
@@ -165,7 +167,9 @@ def _cumulative(masses: Tensor, at: Tensor) -> Tensor:
 
 def _dtype(density: Density) -> torch.dtype:
     own = [*density.parameters(), *density.buffers()]
-    return next((tensor.dtype for tensor in own if tensor.is_floating_point()), torch.get_default_dtype())
+    return next(
+        (tensor.dtype for tensor in own if tensor.is_floating_point()), torch.get_default_dtype()
+    )
 
 
 def one_context(context):

@@ -86,7 +86,9 @@ def test_context_batches(case, context, dtype):
 
 @every
 def test_batching(case, context, dtype):
-    checks.check_batching(*made(case, context, dtype), bound=tolerance("same_numbers", case.name, dtype))
+    checks.check_batching(
+        *made(case, context, dtype), bound=tolerance("same_numbers", case.name, dtype)
+    )
 
 
 @every_float64

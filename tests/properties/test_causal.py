@@ -10,7 +10,9 @@ from tests.properties.matrix import cells
 from tests.tolerances import tolerance
 
 every = pytest.mark.parametrize(("case", "context", "dtype"), cells(CAUSAL))
-every_float64 = pytest.mark.parametrize(("case", "context", "dtype"), cells(CAUSAL, (torch.float64,)))
+every_float64 = pytest.mark.parametrize(
+    ("case", "context", "dtype"), cells(CAUSAL, (torch.float64,))
+)
 every_conditional = pytest.mark.parametrize(
     ("case", "context", "dtype"), cells(CAUSAL, (torch.float64,), context_only=True)
 )

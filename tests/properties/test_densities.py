@@ -25,7 +25,9 @@ def made(case, context, dtype, n=6):
 
 @every
 def test_scores(case, context, dtype):
-    checks.check_scores(*made(case, context, dtype), bound=tolerance("same_numbers", case.name, dtype))
+    checks.check_scores(
+        *made(case, context, dtype), bound=tolerance("same_numbers", case.name, dtype)
+    )
 
 
 @pytest.mark.parametrize(NAMES, cells(EVERYTHING, DOUBLE, context_only=True))
@@ -42,7 +44,9 @@ def test_samples(case, context, dtype):
 @every
 def test_sample_and_log_prob(case, context, dtype):
     density, _, contexts = made(case, context, dtype, 3)
-    checks.check_sample_and_log_prob(density, contexts, bound=tolerance("round_trip", case.name, dtype))
+    checks.check_sample_and_log_prob(
+        density, contexts, bound=tolerance("round_trip", case.name, dtype)
+    )
 
 
 @every_float64
@@ -58,7 +62,9 @@ def test_outside(case, context, dtype):
 
 @pytest.mark.parametrize(NAMES, cells(FLOWS))
 def test_codes(case, context, dtype):
-    checks.check_codes(*made(case, context, dtype, 32), bound=tolerance("round_trip", case.name, dtype))
+    checks.check_codes(
+        *made(case, context, dtype, 32), bound=tolerance("round_trip", case.name, dtype)
+    )
 
 
 @every_float64

@@ -45,7 +45,9 @@ class WithoutParameters(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "case", [c for c in BIJECTIONS if c.make().event_dim == 0 and c.make().domain is not None], ids=lambda c: c.name
+    "case",
+    [c for c in BIJECTIONS if c.make().event_dim == 0 and c.make().domain is not None],
+    ids=lambda c: c.name,
 )
 @directions
 def test_fixed_maps(case, inverse):

@@ -28,12 +28,27 @@ def public_classes(kind: type) -> Iterator[type]:
         if module.name.startswith(SKIPPED):
             continue
         for name, value in vars(importlib.import_module(module.name)).items():
-            mine = inspect.isclass(value) and issubclass(value, kind) and value.__module__ == module.name
-            if mine and value not in CONTRACTS and not name.startswith("_") and not inspect.isabstract(value):
+            mine = (
+                inspect.isclass(value)
+                and issubclass(value, kind)
+                and value.__module__ == module.name
+            )
+            if (
+                mine
+                and value not in CONTRACTS
+                and not name.startswith("_")
+                and not inspect.isabstract(value)
+            ):
                 yield value
 
 
-EXAMPLES = [*catalogue.SCALARS, *catalogue.BIJECTIONS, *catalogue.CAUSAL, *densities.ALL, *densities.DISCRETE]
+EXAMPLES = [
+    *catalogue.SCALARS,
+    *catalogue.BIJECTIONS,
+    *catalogue.CAUSAL,
+    *densities.ALL,
+    *densities.DISCRETE,
+]
 
 
 def build(entry) -> nn.Module:
@@ -41,14 +56,20 @@ def build(entry) -> nn.Module:
     if isinstance(entry, catalogue.ScalarCase):
         return entry.build()
     context = max(entry.contexts)
-    return entry.build(3, context) if isinstance(entry, densities.DensityCase) else entry.build(context)
+    return (
+        entry.build(3, context)
+        if isinstance(entry, densities.DensityCase)
+        else entry.build(context)
+    )
 
 
 def covered() -> set[type]:
     """The classes of the examples, and of the parts that have no contract of their own to be tested by."""
     found = set()
     for built in map(build, EXAMPLES):
-        found |= {type(built)} | {type(part) for part in built.modules() if isinstance(part, (Partition, Head))}
+        found |= {type(built)} | {
+            type(part) for part in built.modules() if isinstance(part, (Partition, Head))
+        }
     return found
 
 

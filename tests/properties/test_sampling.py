@@ -20,7 +20,9 @@ def made(case, context, dtype, features):
 @pytest.mark.parametrize("features", [1, 2])
 @pytest.mark.parametrize(NAMES, EVERY)
 def test_integral(case, context, dtype, features):
-    sampling.check_integral(*made(case, context, dtype, features), bound=tolerance("integral", case.name, dtype))
+    sampling.check_integral(
+        *made(case, context, dtype, features), bound=tolerance("integral", case.name, dtype)
+    )
 
 
 @pytest.mark.parametrize("features", [1, 2])

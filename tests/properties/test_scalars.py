@@ -15,7 +15,9 @@ N = 200
 def drawn(scalar, support, dtype=torch.float64, scale=1.0):
     x = points(support, (N,), dtype, spread=2.0)
     generator = torch.Generator().manual_seed(3)
-    return x, scale * torch.randn(N, scalar.num_params, generator=generator, dtype=torch.float64).to(dtype)
+    return x, scale * torch.randn(
+        N, scalar.num_params, generator=generator, dtype=torch.float64
+    ).to(dtype)
 
 
 @every

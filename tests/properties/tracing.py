@@ -10,7 +10,9 @@ from tests.properties.checks import _index, _map, close, run
 SIZES = (2, 5, 9)
 
 
-def check_compiles(function: Callable, x: Tensor, context=None, *, bound: float, backend: str = "eager") -> None:
+def check_compiles(
+    function: Callable, x: Tensor, context=None, *, bound: float, backend: str = "eager"
+) -> None:
     """`torch.compile` takes it whole, without a graph break, and the result is the eager one.
 
     The backend "eager" runs the captured graph as it is, so that what is tested is the capture; it compiles nothing.
@@ -23,13 +25,17 @@ def check_compiles(function: Callable, x: Tensor, context=None, *, bound: float,
     close_all(compiled(x, context), expected, bound, f"compiled with {backend}")
 
 
-def check_compiled_gradients(model: torch.nn.Module, x: Tensor, context=None, *, bound: float, backend: str) -> None:
-    """The gradients of a compiled log_prob in every weight are the eager ones, relative to the largest."""
+def check_compiled_gradients(
+    model: torch.nn.Module, x: Tensor, context=None, *, bound: float, backend: str
+) -> None:
+    """A compiled log_prob and its gradients in every weight are the eager ones, gradients relative to the largest."""
     torch._dynamo.reset()
     parameters = list(model.parameters())
     compiled = torch.compile(model, fullgraph=True, backend=backend)
-    expected = torch.autograd.grad(model(x, context).mean(), parameters)
-    found = torch.autograd.grad(compiled(x, context).mean(), parameters)
+    eager_value, value = model(x, context), compiled(x, context)
+    close(value, eager_value, bound, f"log_prob compiled with {backend}")
+    expected = torch.autograd.grad(eager_value.mean(), parameters)
+    found = torch.autograd.grad(value.mean(), parameters)
     largest = max(float(g.abs().max()) for g in expected)
     for one, other in zip(found, expected, strict=True):
         close(one / largest, other / largest, bound, f"gradients compiled with {backend}")
@@ -42,7 +48,9 @@ def check_exports(model: torch.nn.Module, x: Tensor, context=None, *, bound: flo
     program = torch.export.export(model, (x, context), dynamic_shapes=shapes).module()
     for size in SIZES:
         many = torch.cat([x] * (size // len(x) + 1))[:size]
-        contexts = _map(context, lambda part, size=size: torch.cat([part] * (size // len(x) + 1))[:size])
+        contexts = _map(
+            context, lambda part, size=size: torch.cat([part] * (size // len(x) + 1))[:size]
+        )
         torch.manual_seed(0)
         expected = model(many, contexts)
         torch.manual_seed(0)
@@ -58,9 +66,11 @@ def check_vmaps(
     """
     randomness = "different" if stochastic else "error"
     expected = function(x, context)
-    found = torch.vmap(function, randomness=randomness)(x, context) if context is not None else torch.vmap(
-        function, randomness=randomness
-    )(x)
+    found = (
+        torch.vmap(function, randomness=randomness)(x, context)
+        if context is not None
+        else torch.vmap(function, randomness=randomness)(x)
+    )
     if stochastic:
         assert all(part.isfinite().all() for part in _as_tuple(found)), "vmap: not finite"
     else:
@@ -89,7 +99,12 @@ def check_jacobian_transforms(bijection, x: Tensor, context=None, *, bound: floa
         )
         numel = source[0].numel()
         expected = torch.linalg.slogdet(many.reshape(len(x), numel, numel)).logabsdet
-        close(ladj, expected, bound, f"ladj against vmap(jacrev), {'inverse' if inverse else 'forward'}")
+        close(
+            ladj,
+            expected,
+            bound,
+            f"ladj against vmap(jacrev), {'inverse' if inverse else 'forward'}",
+        )
 
 
 def check_autocast(function: Callable, x: Tensor, context=None, *, bound: float) -> None:

@@ -353,7 +353,7 @@ def test_history_is_plain_and_can_be_drawn():
         ({"validation": 1.5}, ValueError, "fraction"),
         ({"validation": data()[:, :1]}, ValueError, r"fit: validation: x must have shape"),
         ({"max_steps": 0}, ValueError, "max_steps must be a whole number of at least 1, got 0"),
-        ({"batch_size": 2.5}, ValueError, "batch_size must be a whole number"),
+        ({"batch_size": 0}, ValueError, "batch_size must be a whole number"),
         ({"learning_rate": -1.0}, ValueError, "learning_rate must be positive"),
         ({"learning_rate": math.inf}, ValueError, "learning_rate must be positive, got inf"),
         ({"clip": 0}, ValueError, "clip must be positive, got 0"),

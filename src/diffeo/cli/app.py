@@ -20,7 +20,7 @@ def run(arguments: Sequence[str]) -> int:
             console = Console(quiet=getattr(command, "quiet", False))
             with told_plainly(console):
                 handler.run(command, console)
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BaseException as error:
         status = status_of(error)
         if status is None:

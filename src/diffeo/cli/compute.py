@@ -1,9 +1,11 @@
 """What commands share when they compute: threads, devices, models and their tables."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.errors import CommandError
+from diffeo.extras import missing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,6 +16,17 @@ if TYPE_CHECKING:
 
 BASELINES = {"gaussian": "full-covariance Gaussian", "independent": "independent columns"}
 """What the simple models of `diffeo.train.baselines` are called."""
+
+
+def need(*modules: str) -> None:
+    """Refuses to begin work that would end for want of a library.
+
+    Raises:
+        ImportError: if a module of the app extra is not installed, saying what to install.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            raise ImportError(missing("this command"), name=module)
 
 
 def check_seed(seed: int) -> None:

@@ -1,10 +1,11 @@
 """`diffeo demo`: the whole path on real data that scikit-learn ships, in a few minutes."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Demo
-from diffeo.cli.compute import check_seed, set_threads
+from diffeo.cli.compute import check_seed, need, set_threads
 from diffeo.cli.console import Console, count, duration
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_out_folder, staged
@@ -52,6 +53,7 @@ BASELINES = {
 
 def run(command: Demo, console: Console) -> None:
     """Trains, samples, scores; writes a folder of tables and pictures; prints what to look at."""
+    need("pandas", "lightning", "matplotlib", "sklearn")
     check_out_folder(command.out, overwrite=True, mark="model/config.json")
     if command.max_steps is not None and command.max_steps < 1:
         raise CommandError(f"--max-steps must be positive, got {command.max_steps}")
@@ -218,8 +220,8 @@ def _tell(
     console.say("next")
     console.rows(
         [
-            [f"diffeo sample {out}/model -n 1000 --out digits.csv", "more digits"],
-            [f"diffeo info {out}/model", "what the model is"],
+            [f"diffeo sample {quote(f'{out}/model')} -n 1000 --out digits.csv", "more digits"],
+            [f"diffeo info {quote(f'{out}/model')}", "what the model is"],
             ["diffeo train nsf TABLE --out runs/a", "a model of a table of yours"],
         ]
     )

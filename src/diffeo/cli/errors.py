@@ -63,8 +63,10 @@ def _mistake(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, ImportError) and "pip install" in str(error):
         return str(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror or error}"
+    if (
+        isinstance(error, OSError) and error.strerror
+    ):  # what the system refused: disk full, no right
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return None
 
 

@@ -1,5 +1,6 @@
 """Files and folders that commands write: checked before the work, put in place whole after it."""
 
+import contextlib
 import shutil
 import tempfile
 import uuid
@@ -26,8 +27,10 @@ def check_out_file(path: Path, *, overwrite: bool) -> None:
         raise CommandError(f"--out {path}: exists; give another name, or --overwrite")
     if not path.absolute().parent.is_dir():
         raise CommandError(f"--out {path}: there is no folder {path.parent}; make it first")
-    with tempfile.TemporaryFile(dir=path.absolute().parent):
-        pass  # only to learn now, not after the work, that nothing can be written there
+    try:
+        tempfile.TemporaryFile(dir=path.absolute().parent).close()  # better now than after the work
+    except OSError as error:
+        raise CommandError(f"--out {path}: can't be written ({error.strerror})") from None
 
 
 def check_out_folder(path: Path, *, overwrite: bool, mark: str = "config.json") -> None:
@@ -65,34 +68,28 @@ def staged(out: Path, *, last: Sequence[str] = ()) -> Iterator[Path]:
         out: the folder; made with its parents.
         last: names of files to replace last, those that make the folder valid.
     """
-    out = out.absolute()
-    made = _make_parents(out.parent)
+    named, out = out, out.absolute()
+    made = [each for each in out.parents if not each.exists()]
+    beside = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
     done = False
     try:
-        beside = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}.partial"
-        beside.mkdir()
         try:
-            yield beside
-            if out.is_dir() and any(out.iterdir()):
-                _replace_into(beside, out, last)
-            else:
-                if out.is_dir():
-                    out.rmdir()  # empty: not every system renames onto a folder
-                beside.rename(out)
-            done = True
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+        except OSError as error:
+            raise CommandError(f"--out {named}: can't be made ({error.strerror})") from None
+        yield beside
+        if out.is_dir() and any(out.iterdir()):
+            _replace_into(beside, out, last)
+        else:
+            if out.is_dir():
+                out.rmdir()  # empty: not every system renames onto a folder
+            beside.rename(out)
+        done = True
     finally:
-        if not done:
-            for folder in reversed(made):
+        shutil.rmtree(beside, ignore_errors=True)
+        for folder in () if done else made:
+            with contextlib.suppress(OSError):  # it was never made, or holds something by now
                 folder.rmdir()
-
-
-def _make_parents(folder: Path) -> list[Path]:
-    """Makes a folder with its parents; those that were not there, outermost first."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()][::-1]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
 
 
 def _replace_into(source: Path, target: Path, last: Sequence[str]) -> None:

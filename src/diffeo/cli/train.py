@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Train
@@ -13,6 +14,7 @@ from diffeo.cli.compute import (
     check_seed,
     choose_device,
     is_discrete,
+    need,
     set_threads,
     unit_of,
 )
@@ -41,6 +43,7 @@ WHY = {
 
 def run(command: Train, console: Console) -> None:
     """Trains, judges, and writes the folder: whole, or nothing."""
+    need("pandas", "lightning", "matplotlib")
     check_out_folder(command.out, overwrite=command.overwrite)
     check_seed(command.seed)
     fit_options = _fit_options(command)
@@ -252,4 +255,4 @@ def _tell(
         + [[BASELINES[key], number(value)] for key, value in compared.items()]
     )
     console.say(f"{command.out}: {', '.join(names)}")
-    console.say(f"next: diffeo sample {command.out} -n 1000 --out synthetic.csv")
+    console.say(f"next: diffeo sample {quote(str(command.out))} -n 1000 --out synthetic.csv")

@@ -194,13 +194,15 @@ def _numbers(column: "pandas.Series", name: str) -> np.ndarray:
         text = text if len(text) <= 40 else text[:37] + "…"
         hint = " (write a decimal point, not a comma)" if _is_decimal_comma(text) else ""
         raise DataError(
-            f"{_where(column, wrong[0])}column {name!r}: {text!r} is not a number{hint}; "
+            f"{_where(column, int(wrong[0]))}column {name!r}: {text!r} is not a number{hint}; "
             "correct it, or remove the column"
         )
     return values
 
 
-def _check_finite(column: "pandas.Series", name: str, values: np.ndarray, dtype: torch.dtype) -> None:
+def _check_finite(
+    column: "pandas.Series", name: str, values: np.ndarray, dtype: torch.dtype
+) -> None:
     largest = torch.finfo(dtype).max
     wrong = np.flatnonzero(~(np.abs(values) <= largest))
     if not len(wrong):
@@ -213,7 +215,7 @@ def _check_finite(column: "pandas.Series", name: str, values: np.ndarray, dtype:
     else:
         what, advice = f"{value:g} is too large for {dtype}", "rescale the column"
     more = f" (and {len(wrong) - 1} more in this column)" if len(wrong) > 1 else ""
-    raise DataError(f"{_where(column, wrong[0])}column {name!r}: {what}{more}; {advice}")
+    raise DataError(f"{_where(column, int(wrong[0]))}column {name!r}: {what}{more}; {advice}")
 
 
 def _where(data: "pandas.DataFrame | pandas.Series", position: int | None = None) -> str:
@@ -226,7 +228,7 @@ def _where(data: "pandas.DataFrame | pandas.Series", position: int | None = None
     if source is not None and isinstance(label, (int, np.integer)):
         line = line_of(source, int(label))
         return f"{prefix}line {line}, " if line is not None else f"{prefix}row {int(label) + 1}, "
-    return f"{prefix}row {int(position) + 1}, "
+    return f"{prefix}row {position + 1}, "
 
 
 def _is_decimal_comma(text: str) -> bool:

@@ -7,8 +7,9 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -131,7 +132,7 @@ def line_of(path: str | os.PathLike[str], row: int) -> int | None:
     return None
 
 
-def open_text(path: Path) -> TextIO:
+def open_text(path: Path) -> TextIOWrapper:
     """Opens a text file, decompressing it where its name ends in .gz."""
     if path.name.lower().endswith(".gz"):
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")  # type: ignore[return-value]
@@ -235,7 +236,7 @@ def _check_ragged(path: Path, separator: str, names: list[str]) -> None:
                 )
 
 
-def _records(file: TextIO, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _records(file: TextIOWrapper, separator: str) -> Iterator[tuple[int, list[str]]]:
     """The lines that hold something, with their numbers from 1; pandas skips the others too."""
     reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
     for fields in reader:

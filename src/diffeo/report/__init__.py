@@ -1,5 +1,12 @@
 """Pictures of a run: its learning curve, what it learned beside the data, and its scores."""
 
+from importlib.util import find_spec
+
+from diffeo.extras import missing
+
+if find_spec("matplotlib") is None:
+    raise ImportError(missing("diffeo.report"), name="matplotlib")
+
 from diffeo.report.curves import learning_curve
 from diffeo.report.images import image_grid
 from diffeo.report.scores import score_histogram

@@ -133,7 +133,9 @@ def _bracket(y: Tensor, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor
         return (mean + reach - slip).amin(-1), (mean + reach + slip).amax(-1)
 
 
-def sigmoid_mixture(u: Tensor, log_weight: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
+def sigmoid_mixture(
+    u: Tensor, weight: Tensor, log_weight: Tensor, log_slope: Tensor
+) -> tuple[Tensor, Tensor]:
     """y = logit Σ_i w_i σ(u_i), and log dy/dx given log du_i/dx, in log space.
 
     log dy/dx = log Σ_i α_i β_i u_i′ / w_i with α_i = w_i σ(u_i) / Σ_j w_j σ(u_j) and β_i likewise
@@ -142,15 +144,17 @@ def sigmoid_mixture(u: Tensor, log_weight: Tensor, log_slope: Tensor) -> tuple[T
 
     Args:
         u: arguments of the sigmoids. Shape (*, n).
-        log_weight: log w, normalised over the last dimension; broadcasts with u.
+        weight: w, which sums to 1 over the last dimension; broadcasts with u.
+        log_weight: log w.
         log_slope: log du/dx; broadcasts with u.
     Shapes: out: (*,) and (*,).
     """
     log_below, below = _normalise(log_weight + F.logsigmoid(u))
     log_above, above = _normalise(log_weight + F.logsigmoid(-u))
     terms = below + above - log_weight + log_slope
-    # Near 0 the difference of logarithms cancels: there y = 2 artanh(2F − 1), 2F − 1 = Σ w tanh(u/2).
-    centred = (log_weight.exp() * torch.tanh(u / 2)).sum(-1)
+    # Near 0 the difference of logarithms cancels; y = 2 artanh(2F − 1), 2F − 1 = Σ w tanh(u/2),
+    # keeps its digits there.
+    centred = (weight * torch.tanh(u / 2)).sum(-1)
     small = centred.abs() < 0.5
     y = 2 * torch.atanh(torch.where(small, centred, 0.0))
     return torch.where(small, y, log_below - log_above), terms.logsumexp(-1)

@@ -114,10 +114,8 @@ class SumOfSquares(ScalarMap):
 
 
 def _slope(t: Tensor, coefficients: Tensor) -> Tensor:
-    t = t[..., None]
     *lower, value = coefficients.unbind(-1)
+    value, t = torch.broadcast_tensors(value, t[..., None])
     for coefficient in reversed(lower):
-        value = value * t + coefficient
-    # With degree 0 the polynomials have no t to give them its shape.
-    square = (value * value).sum(-1) + torch.zeros_like(t[..., 0])
-    return MIN_SLOPE + (1 - MIN_SLOPE) * square
+        value = torch.addcmul(coefficient, value, t)
+    return MIN_SLOPE + (1 - MIN_SLOPE) * (value * value).sum(-1)

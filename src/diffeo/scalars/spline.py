@@ -1,6 +1,7 @@
 """Monotone rational-quadratic splines."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -83,38 +84,31 @@ class RationalQuadraticSpline(ScalarMap):
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx; x and 0 outside the interval."""
         inside = (x >= self.lower) & (x <= self.upper)
-        knots_x, knots_z, slopes, derivatives = self._knots(params)
-        left, width, bottom, height, s, d0, d1 = self._bin(
-            x, knots_x, knots_x, knots_z, slopes, derivatives
-        )
-        theta = (x.clamp(self.lower, self.upper) - left) / width
+        knots_x, knots_z, slopes, raw = self._knots(params)
+        part = self._bin(x, knots_x, knots_x, knots_z, slopes, raw)
+        theta = (x.clamp(self.lower, self.upper) - part.left) / part.width
         rest = 1 - theta
-        both = theta * rest
-        denominator = s * (theta * theta + rest * rest) + (d0 + d1) * both
-        z = bottom + height * (s * theta * theta + d0 * both) / denominator
-        log_slope = _log_slope(theta, rest, both, denominator, s, d0, d1)
+        rise = part.s * theta * theta + part.d0 * theta * rest
+        z = part.bottom + part.height * rise / _denominator(part, theta, rest)
+        log_slope = _log_slope(part, theta, rest)
         return self._outside(z, x, inside), torch.where(inside, log_slope, 0.0)
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """x and log dx/dz; z and 0 outside the interval."""
         inside = (z >= self.lower) & (z <= self.upper)
-        knots_x, knots_z, slopes, derivatives = self._knots(params)
-        left, width, bottom, height, s, d0, d1 = self._bin(
-            z, knots_z, knots_x, knots_z, slopes, derivatives
-        )
-        y = (z.clamp(self.lower, self.upper) - bottom) / height
+        knots_x, knots_z, slopes, raw = self._knots(params)
+        part = self._bin(z, knots_z, knots_x, knots_z, slopes, raw)
+        y = (z.clamp(self.lower, self.upper) - part.bottom) / part.height
         rest_y = 1 - y
-        g = d0 * rest_y - d1 * y
-        r = (g * g + 4 * s * s * y * rest_y).sqrt() + g.abs()
-        part, other = 2 * s * y, 2 * s * rest_y
-        below = g >= 0
-        total = r + torch.where(below, part, other)
-        theta = torch.where(below, part, r) / total
-        rest = torch.where(below, r, other) / total
-        x = left + width * theta
-        both = theta * rest
-        denominator = s * (theta * theta + rest * rest) + (d0 + d1) * both
-        log_slope = _log_slope(theta, rest, both, denominator, s, d0, d1)
+        g = part.d0 * rest_y - part.d1 * y
+        r = (g * g + 4 * part.s * part.s * y * rest_y).sqrt() + g.abs()
+        low, high = 2 * part.s * y, 2 * part.s * rest_y
+        positive = g >= 0
+        total = r + torch.where(positive, low, high)
+        theta = torch.where(positive, low, r) / total
+        rest = torch.where(positive, r, high) / total
+        x = part.left + part.width * theta
+        log_slope = _log_slope(part, theta, rest)
         return self._outside(x, z, inside), torch.where(inside, -log_slope, 0.0)
 
     def _outside(self, out: Tensor, x: Tensor, inside: Tensor) -> Tensor:
@@ -123,19 +117,16 @@ class RationalQuadraticSpline(ScalarMap):
         return torch.where(inside, out, x)
 
     def _knots(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x_k and z_k, the slope of each bin, and the derivative at each knot before its softplus."""
         k = self.bins
         widths, heights, raw = params.split([k, k, self.num_params - 2 * k], dim=-1)
         widths, heights = _share(widths, MIN_WIDTH), _share(heights, MIN_HEIGHT)
-        # softplus(0 + offset) + least = 1
-        offset = math.log(math.expm1(1 - MIN_DERIVATIVE))
-        derivatives = MIN_DERIVATIVE + F.softplus(raw + offset)
         if self.tails == "linear":
-            derivatives = F.pad(derivatives, (1, 1), value=1.0)
+            raw = F.pad(raw, (1, 1))
         elif self.tails == "circular":
-            derivatives = torch.cat([derivatives, derivatives[..., :1]], dim=-1)
-        # The slope comes from the shares themselves: differences of knots would lose digits in thin
-        # bins.
-        return self._positions(widths), self._positions(heights), heights / widths, derivatives
+            raw = torch.cat([raw, raw[..., :1]], dim=-1)
+        # Slopes come from the shares: differences of knots would lose digits in thin bins.
+        return self._positions(widths), self._positions(heights), heights / widths, raw
 
     def _positions(self, shares: Tensor) -> Tensor:
         inner = self.lower + (self.upper - self.lower) * shares[..., :-1].cumsum(-1)
@@ -149,20 +140,35 @@ class RationalQuadraticSpline(ScalarMap):
         knots_x: Tensor,
         knots_z: Tensor,
         slopes: Tensor,
-        derivatives: Tensor,
-    ) -> tuple[Tensor, ...]:
+        raw: Tensor,
+    ) -> "_Bin":
+        """The bin between whose edges each x lies."""
         index = (x[..., None] >= edges[..., 1:-1]).sum(-1, keepdim=True)
         batch = index.shape[:-1]
-        tables = (knots_x, knots_z, derivatives)
-        tables = [table.expand(*batch, self.bins + 1) for table in tables]
-        left, bottom, d0 = (table.gather(-1, index)[..., 0] for table in tables)
-        right, top, d1 = (table.gather(-1, index + 1)[..., 0] for table in tables)
+        knots = [t.expand(*batch, self.bins + 1) for t in (knots_x, knots_z, raw)]
+        left, bottom, raw0 = (t.gather(-1, index)[..., 0] for t in knots)
+        right, top, raw1 = (t.gather(-1, index + 1)[..., 0] for t in knots)
         s = slopes.expand(*batch, self.bins).gather(-1, index)[..., 0]
-        return left, right - left, bottom, top - bottom, s, d0, d1
+        # With the knots themselves θ stays within [0, 1] under rounding.
+        return _Bin(
+            left, right - left, bottom, top - bottom, s, _derivative(raw0), _derivative(raw1)
+        )
 
     def extra_repr(self) -> str:
         """Bins, tails and interval."""
         return f"bins={self.bins}, tails={self.tails!r}, lower={self.lower:g}, upper={self.upper:g}"
+
+
+class _Bin(NamedTuple):
+    """The bin of each element: where it starts, its size, its slope, and the derivatives at its ends."""
+
+    left: Tensor
+    width: Tensor
+    bottom: Tensor
+    height: Tensor
+    s: Tensor
+    d0: Tensor
+    d1: Tensor
 
 
 def _interval(
@@ -192,14 +198,16 @@ def _share(raw: Tensor, least: float) -> Tensor:
     return least + (1 - least * raw.shape[-1]) * raw.softmax(-1)
 
 
-def _log_slope(
-    theta: Tensor,
-    rest: Tensor,
-    both: Tensor,
-    denominator: Tensor,
-    s: Tensor,
-    d0: Tensor,
-    d1: Tensor,
-) -> Tensor:
-    numerator = d1 * theta * theta + 2 * s * both + d0 * rest * rest
-    return numerator.log() + 2 * (s / denominator).log()
+def _derivative(raw: Tensor) -> Tensor:
+    offset = math.log(math.expm1(1 - MIN_DERIVATIVE))  # makes it 1 at 0
+    return MIN_DERIVATIVE + F.softplus(raw + offset)
+
+
+def _denominator(part: _Bin, theta: Tensor, rest: Tensor) -> Tensor:
+    return part.s * (theta * theta + rest * rest) + (part.d0 + part.d1) * theta * rest
+
+
+def _log_slope(part: _Bin, theta: Tensor, rest: Tensor) -> Tensor:
+    s = part.s
+    numerator = part.d1 * theta * theta + 2 * s * theta * rest + part.d0 * rest * rest
+    return numerator.log() + 2 * (s / _denominator(part, theta, rest)).log()

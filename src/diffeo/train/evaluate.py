@@ -1,16 +1,20 @@
 """Figures of a model on data: the log-likelihood of every row, and their mean."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from diffeo.contexts import Context
 from diffeo.density import Density
 from diffeo.noise import fixed_noise
 from diffeo.train.batches import in_order
-from diffeo.train.inputs import Rows, as_context, as_rows, model_device, model_dtype
+from diffeo.train.devices import fork_random
+from diffeo.train.inputs import Data, Rows, as_context, as_rows, model_device, model_dtype
 
 
 @dataclass(frozen=True)
@@ -75,31 +79,12 @@ def score(
         TypeError: if data or context is not numbers, or the context is missing or not wanted.
         ValueError: if a shape does not fit, or a number is not finite or not positive.
     """
-    for name, value in {
-        "samples": samples,
-        "noise_draws": noise_draws,
-        "batch_size": batch_size,
-    }.items():
-        if value < 1:
-            raise ValueError(f"score: {name} must be at least 1, got {value}")
-    rows = as_rows("score", model, x)
-    given = as_context("score", model, context, len(rows))
-    draws = 1 if model.exact else noise_draws
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            scores = []
-            for batch, batch_context in in_order(
-                rows, given, batch_size, model_device(model), model_dtype(model)
-            ):
-                with fixed_noise(seed):
-                    drawn = [
-                        model.log_prob(batch, batch_context, samples=samples) for _ in range(draws)
-                    ]
-                scores.append(torch.stack(drawn).mean(0).cpu())
-    finally:
-        model.train(training)
+    rows, given = _admit("score", model, x, context, samples, noise_draws, batch_size)
+    scores = []
+    with _evaluating(model):
+        for batch in _batches(model, rows, given, batch_size):
+            with fixed_noise(seed):  # entered anew, so that every batch meets the same draws
+                scores.append(_mean_of_draws(model, batch, samples, noise_draws))
     return torch.cat(scores)
 
 
@@ -113,7 +98,11 @@ def evaluate(
     batch_size: int = 1024,
     seed: int = 0,
 ) -> Evaluation:
-    """The mean of `score` over the rows, with its standard error. Arguments as there.
+    """The mean of log p(x|context) over the rows, with its standard error.
+
+    Models that draw noise get noise of its own for each row here, from the seed: noise that all
+    rows share, as in `score`, does not average out over rows, and their spread does not show it.
+    Arguments and errors are those of `score`.
 
     Example:
         >>> import torch
@@ -121,17 +110,14 @@ def evaluate(
         >>> print(evaluate(Normal((2,)), torch.zeros(5, 2)))
         log-likelihood -1.8379 ± 0.0000 nats a row (1.3257 bits/dim, 5 rows of 2)
     """
-    scores = score(
-        model,
-        x,
-        context,
-        samples=samples,
-        noise_draws=noise_draws,
-        batch_size=batch_size,
-        seed=seed,
-    ).double()
-    rows = as_rows("evaluate", model, x)
-    return summarize(scores, dimensions=math.prod(rows.shape[1:]), bound=not model.exact)
+    rows, given = _admit("evaluate", model, x, context, samples, noise_draws, batch_size)
+    with _evaluating(model), fork_random(model_device(model)):
+        torch.manual_seed(seed)
+        scores = [
+            _mean_of_draws(model, batch, samples, noise_draws)
+            for batch in _batches(model, rows, given, batch_size)
+        ]
+    return summarize(torch.cat(scores), math.prod(rows.shape[1:]), bound=not model.exact)
 
 
 def summarize(scores: Tensor, dimensions: int, bound: bool = False) -> Evaluation:
@@ -159,3 +145,42 @@ def summarize(scores: Tensor, dimensions: int, bound: bool = False) -> Evaluatio
 def bits_per_dim(nats: float, dimensions: int) -> float:
     """−nats / (dimensions · log 2): log-likelihood of a row in nats as bits per dimension."""
     return -nats / (dimensions * math.log(2))
+
+
+def _admit(
+    owner: str,
+    model: Density,
+    x: Rows,
+    context: Any,
+    samples: int,
+    noise_draws: int,
+    batch_size: int,
+) -> Data:
+    counts = {"samples": samples, "noise_draws": noise_draws, "batch_size": batch_size}
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"{owner}: {name} must be at least 1, got {value}")
+    rows = as_rows(owner, model, x)
+    return rows, as_context(owner, model, context, len(rows))
+
+
+def _batches(model: Density, rows: Tensor, context: Context, size: int) -> Iterator[Data]:
+    return in_order(rows, context, size, model_device(model), model_dtype(model))
+
+
+def _mean_of_draws(model: Density, batch: Data, samples: int, draws: int) -> Tensor:
+    drawn = range(1 if model.exact else draws)
+    scores = torch.stack([model.log_prob(*batch, samples=samples) for _ in drawn])
+    return scores.mean(0).cpu()
+
+
+@contextmanager
+def _evaluating(model: Density) -> Iterator[None]:
+    """Evaluation mode without gradients; the mode is put back."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)

@@ -1,25 +1,18 @@
 """`fit`: data → trained model."""
 
-import logging
-import signal
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffeo.contexts import Context
 from diffeo.density import Density
 from diffeo.objectives import Objective, negative_log_likelihood
-from diffeo.train.average import WeightAverage
-from diffeo.train.batches import BatchStream, in_order
-from diffeo.train.devices import accelerator, choose_device, fork_random
-from diffeo.train.history import History, TrainingInterrupted
+from diffeo.train.devices import choose_device, fork_random
+from diffeo.train.history import History
 from diffeo.train.inputs import (
+    Data,
     Rows,
     as_context,
     as_rows,
@@ -29,12 +22,7 @@ from diffeo.train.inputs import (
     move,
     take,
 )
-from diffeo.train.plan import PRECISIONS, Options, Plan, make_plan
-
-if TYPE_CHECKING:
-    from diffeo.train.module import Monitor, Training
-
-Data = tuple[Tensor, Context]
+from diffeo.train.plan import Options, make_plan
 
 INITIALIZATION_ROWS = 10_000
 """The most rows that `initialize` is shown."""
@@ -161,80 +149,14 @@ def fit(
             train, held_out = _place(train, target), held_out and _place(held_out, target)
             if initialize:
                 _initialize(model, train, seed)
-            _train(
-                model, train, held_out, plan, options, objective, seed, progress, log_dir, history
-            )
+            # Lightning takes seconds to import: whoever only evaluates does not wait for it.
+            from diffeo.train.run import run
+
+            run(model, train, held_out, plan, options, objective, seed, progress, log_dir, history)
     finally:
         model.to(home)
         model.eval()
     return history
-
-
-def _train(
-    model: Density,
-    train: Data,
-    held_out: Data | None,
-    plan: Plan,
-    options: Options,
-    objective: Objective,
-    seed: int,
-    progress: bool | Callable[[History], None],
-    log_dir: str | Path | None,
-    history: History,
-) -> None:
-    # Lightning takes seconds to import: whoever only evaluates does not wait for it.
-    import lightning.pytorch as lightning
-
-    from diffeo.train.module import Monitor, Training
-
-    device, dtype = model_device(model), model_dtype(model)
-    stream = BatchStream(*train, plan.batch_size, seed, device, dtype)
-    batches = None
-    if held_out is not None:
-        batches = partial(in_order, *held_out, 2 * plan.batch_size, device, dtype)
-    average = WeightAverage(model.parameters(), options.average)
-    module = Training(model, objective, plan, average, options.weight_decay, options.clip)
-    monitor = Monitor(history, batches, seed, progress)
-    with _quiet():
-        trainer = lightning.Trainer(
-            **accelerator(device),
-            precision=PRECISIONS[options.precision],  # type: ignore[arg-type]
-            max_steps=plan.max_steps,
-            max_epochs=-1,
-            callbacks=[monitor],
-            logger=_loggers(log_dir),
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        _run(trainer, module, stream, monitor)
-    if history.skipped:
-        warnings.warn(
-            f"fit: {history.skipped} of {module.steps} batches were skipped, since their loss or "
-            "gradient was not finite",
-            stacklevel=3,
-        )
-
-
-def _run(trainer: Any, module: "Training", stream: BatchStream, monitor: "Monitor") -> None:
-    """Runs the trainer; whatever ends it, the model holds the best weights afterwards."""
-    handler = signal.getsignal(signal.SIGINT)
-    model = module.model
-    model.train()
-    try:
-        trainer.fit(module, stream)
-    except SystemExit:
-        # Lightning's answer to Ctrl-C is to ignore further ones and to leave the program.
-        if not monitor.interrupted:
-            raise
-        signal.signal(signal.SIGINT, handler)
-        monitor.history.stopped = "interrupted"
-    finally:
-        monitor.close(module)
-        if monitor.best:
-            model.load_state_dict(monitor.best)
-    if monitor.history.stopped == "interrupted":
-        raise TrainingInterrupted(monitor.history) from None
 
 
 def _split(model: Density, data: Data, validation: Any, seed: int) -> tuple[Data, Data | None]:
@@ -242,6 +164,7 @@ def _split(model: Density, data: Data, validation: Any, seed: int) -> tuple[Data
     if validation is not None and not isinstance(validation, (int, float)):
         rows, given = validation if isinstance(validation, tuple) else (validation, None)
         rows = as_rows("fit: validation", model, rows)
+        check_support("fit: validation", model, rows)
         return data, (rows, as_context("fit: validation", model, given, len(rows)))
     count = _held_out_rows(len(data[0]), validation)
     if count == 0:
@@ -280,28 +203,3 @@ def _initialize(model: Density, train: Data, seed: int) -> None:
         train = _rows_of(train, index.to(train[0].device))
     device = model_device(model)
     model.initialize(train[0].to(device, model_dtype(model)), move(train[1], device))
-
-
-def _loggers(log_dir: str | Path | None) -> Any:
-    if log_dir is None:
-        return False
-    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-
-    return [make(str(log_dir), name="", version="") for make in (CSVLogger, TensorBoardLogger)]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps Lightning's remarks about hardware and loaders from people who asked for neither."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning(\.|$)")
-            warnings.filterwarnings("ignore", message=r".*(LeafSpec|treespec).*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -12,6 +12,8 @@ from diffeo.density import Density
 
 Rows = Any
 """A tensor, an array or a data frame: a row an example."""
+Data = tuple[Tensor, Context]
+"""Rows as a tensor, and their context."""
 
 
 def as_rows(owner: str, model: Density, x: Rows) -> Tensor:

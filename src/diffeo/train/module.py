@@ -215,7 +215,7 @@ class Monitor(Callback):
         bar |= {"nats, rows/s": f"{speed:.0f}"} | (
             {"skipped": str(module.skipped)} if module.skipped else {}
         )
-        self._bar.set_postfix(bar, refresh=False)  # type: ignore[union-attr]
+        self._bar.set_postfix(bar)  # type: ignore[union-attr]
         metrics = {
             "train_nats": history.train[-1],
             "validation_nats": history.validation[-1],
