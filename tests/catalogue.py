@@ -1,7 +1,8 @@
-"""Examples of every public bijection, scalar map and causal network, small enough to test in every way.
+"""Small examples of every public bijection, scalar map and causal network.
 
-The property tests run over these lists, and over those of `tests/densities.py`. A public class without an example fails
-`tests/properties/test_registry.py`, so that a new class is tested by being entered here.
+The property tests run over these lists, and over those of `tests/densities.py`. A public class
+without an example fails `tests/properties/test_registry.py`, so that a new class is tested by
+being entered here.
 """
 
 from collections.abc import Callable
@@ -64,7 +65,8 @@ class BijectionCase:
     ) -> tuple[Tensor, object]:
         """n points of the codomain, and a context for each."""
         codomain = bijection.domain if bijection.codomain is None else bijection.codomain
-        z = points(codomain, (n, *bijection.output_shape(self.event)), dtype, seed=1)  # type: ignore[misc]
+        shape = (n, *bijection.output_shape(self.event))
+        z = points(codomain, shape, dtype, seed=1)  # type: ignore[arg-type]
         return z, context_for(bijection.context_shape, (n,), dtype)
 
 

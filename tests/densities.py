@@ -1,4 +1,4 @@
-"""Examples of every base distribution, of what is made of densities, and of every named model, small and with any D."""
+"""Small examples of every base distribution, composite density and named model, of any D."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The property suite fails every bijection of `tests/wrong_bijections.py`, and none that is right."""
+"""The property suite fails every one of `tests/wrong_bijections.py`, and none that is right."""
 
 import pickle
 

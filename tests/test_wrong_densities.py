@@ -1,4 +1,4 @@
-"""The property suite fails every density, causal network and noise of `tests/wrong_densities.py`, and none that is right."""
+"""The property suite fails every one of `tests/wrong_densities.py`, and none that is right."""
 
 import pytest
 import torch

@@ -1,7 +1,7 @@
-"""How far results may be from what they should be: one number a property and dtype, and the exceptions.
+"""How far results may be from what they should be: a number a property, and the exceptions.
 
-A bound b on an error is meant relative to the size of what is compared, |error| ≤ b · (1 + |value|),
-unless the property says otherwise.
+A bound b on an error is meant relative to the size of what is compared, |error| ≤ b · (1 +
+|value|), unless the property says otherwise.
 """
 
 from dataclasses import dataclass

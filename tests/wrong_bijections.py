@@ -1,7 +1,7 @@
-"""Deliberately wrong bijections: the property suite has to fail each (tests/test_wrong_bijections.py).
+"""Deliberately wrong bijections, each of which the property suite has to fail.
 
-All start from `Right`, an affine autoregressive map of three variables with a context that is as it should be, and
-differ from it in the one way that their docstring says.
+All start from `Right`, an affine autoregressive map of three variables with a context that is as
+it should be, and differ from it in the one way that their docstring says.
 """
 
 import torch
@@ -16,7 +16,7 @@ FEATURES, CONTEXT = 3, 2
 
 
 class Right(Bijection):
-    """z_i = x_i e^{s_i} + t_i, with s and t linear in tanh of the variables before and of the context."""
+    """z_i = x_i e^{s_i} + t_i, s and t linear in tanh of the variables before and the context."""
 
     event_dim = 1
     event_shape = (FEATURES,)
@@ -83,7 +83,7 @@ class InverseOff(Right):
 
 
 class InverseTooFewSteps(Right):
-    """A sequential inverse that stops one variable early: right where the last one depends on little."""
+    """A sequential inverse that stops one variable early."""
 
     def _inverse(self, z, context):
         x = torch.zeros_like(z)
@@ -127,7 +127,7 @@ class ContextOfFirstRow(Right):
 
 
 class RowsSeeEachOther(Right):
-    """The mean over the batch enters, as in a batch norm that uses batch statistics in evaluation."""
+    """The batch's mean enters, as in a batch norm that uses its statistics in evaluation."""
 
     def _centre(self, x):
         rows = x.reshape(-1, FEATURES)
@@ -302,7 +302,7 @@ class NotFiniteFarOut(Right):
 
 
 class CancelsFarOut(Right):
-    """Adds and subtracts a large number on the way back: right for small inputs, to float32's rounding of 1e6."""
+    """Adds and subtracts 1e6 on the way back, and so rounds."""
 
     def _inverse(self, z, context):
         x, ladj = super()._inverse(z, context)

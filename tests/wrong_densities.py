@@ -1,4 +1,4 @@
-"""Deliberately wrong densities, causal networks and noise: the suite has to fail each (tests/test_wrong_densities.py).
+"""Deliberately wrong densities, causal networks and noise, each of which the suite has to fail.
 
 Each differs in the one way that its docstring says from `RightDensity`, `MADE` or `Dequantize`.
 """

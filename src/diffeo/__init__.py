@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from diffeo.bijections.base import Bijection
     from diffeo.bijections.chain import Chain, Inverse
     from diffeo.density import Density, Flow

@@ -51,6 +51,7 @@ class GaussianMixtureHead(Head):
             raise ValueError(f"GaussianMixtureHead: components must be positive, got {components}")
         self.components, self.num_params = components, 3 * components
         spread = (torch.arange(components) * 2 + 1) / components - 1
+        self.spread: Tensor
         self.register_buffer("spread", spread, persistent=False)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ def is_traced() -> bool:
 
 def _in_transform() -> bool:
     """Whether a `torch.func` transform (vmap, jacrev …) is under way."""
-    return torch._C._functorch.maybe_current_level() is not None
+    return torch._C._functorch.maybe_current_level() is not None  # type: ignore[attr-defined]
 
 
 # What torch.compiler.assume_constant_result does, without importing the compiler: while a graph is

@@ -1,4 +1,4 @@
-"""What causal networks must do: each position's parameters see earlier positions only, and stepping gives the same."""
+"""What causal networks must do: look at earlier positions only, and the same in steps."""
 
 import torch
 from torch import Tensor
@@ -8,16 +8,16 @@ from tests.properties.checks import _leaves, close
 
 
 def check_causal(net: CausalNetwork, x: Tensor, context=None) -> None:
-    """The Jacobian of the parameters in the values is zero where the value's position is not before the parameters'.
+    """The parameters' Jacobian in the values is zero where the value is not of an earlier position.
 
     And nowhere else: some parameter of each later position depends on every earlier value.
 
     Args:
-        net: with weights that are not zero, and an activation that is smooth, so that dependence shows.
+        net: with weights that are not zero and a smooth activation, so that dependence shows.
         x: one event, (*event).
     """
     jacobian = torch.autograd.functional.jacobian(lambda values: net(values, context), x)
-    # (*event, P, *event) → by position in the network's order: (positions, values, P, positions, values).
+    # (*event, P, *event) → by position in order: (positions, values, P, positions, values).
     rank = x.dim()
     inputs_last = net.to_positions(jacobian)
     by_input = inputs_last.movedim((-2, -1), (0, 1))

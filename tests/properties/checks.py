@@ -1,4 +1,4 @@
-"""What every bijection must do, each property as a function that raises AssertionError where it fails.
+"""What every bijection must do: a function a property, raising AssertionError where it fails.
 
 The functions know nothing of the catalogue: the same ones judge the library's maps and the
 deliberately wrong ones. Maps are given in evaluation mode, and `x` inside their domain.
@@ -16,7 +16,7 @@ SEED = 17
 
 
 def close(actual: Tensor, expected: Tensor, bound: float, what: str) -> None:
-    """|actual − expected| ≤ bound · (1 + |expected|), element by element; infinities and NaN must match."""
+    """|actual − expected| ≤ bound · (1 + |expected|), by element; infinities and NaN must match."""
     assert actual.shape == expected.shape, (
         f"{what}: shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
     )
@@ -25,8 +25,9 @@ def close(actual: Tensor, expected: Tensor, bound: float, what: str) -> None:
     error = torch.where(same, 0.0, (actual - expected).abs() / (1 + expected.abs()))
     wrong = ~(error <= bound)
     assert not wrong.any(), (
-        f"{what}: {int(wrong.sum())} of {wrong.numel()} off by up to {error.nan_to_num(torch.inf).max():.3g} "
-        f"(bound {bound:.3g}); got {actual[wrong][:3].tolist()}, expected {expected[wrong][:3].tolist()}"
+        f"{what}: {int(wrong.sum())} of {wrong.numel()} off by up to "
+        f"{error.nan_to_num(torch.inf).max():.3g} (bound {bound:.3g}); "
+        f"got {actual[wrong][:3].tolist()}, expected {expected[wrong][:3].tolist()}"
     )
 
 
@@ -81,7 +82,7 @@ def check_round_trip_from_latent(
 
 
 def log_abs_det(bijection: Bijection, x: Tensor, context=None, inverse: bool = False) -> Tensor:
-    """log|det ∂output/∂input| by autograd, one backward pass an output element. Shape of the batch."""
+    """log|det ∂output/∂input| by autograd, a backward pass an output. Shape of the batch."""
     x = x.detach().clone().requires_grad_()
     out, ladj = run(bijection, x, context, inverse)
     batch = ladj.shape
@@ -108,8 +109,8 @@ def check_ladj(
 def check_inverse_gradients(bijection: Bijection, x: Tensor, context=None, *, bound: float) -> None:
     """Gradients go through the inverse: f⁻¹(f(x)) = x whatever the weights and the context are.
 
-    So a weighted sum of it has the weights as its gradient in x, and 0 in everything else; the sum of the two
-    log-determinants, 0 too, has gradient 0 in everything.
+    So a weighted sum of it has the weights as its gradient in x, and 0 in everything else; the sum
+    of the two log-determinants, 0 too, has gradient 0 in everything.
     """
     x = x.detach().clone().requires_grad_()
     context = _requires_grad(context)
@@ -234,7 +235,7 @@ def check_batching(bijection: Bijection, x: Tensor, context=None, *, bound: floa
                 f"{what}: ladj of a batch against its rows",
             )
         shaped = (2, 1, n // 2)
-        shaped_context = _map(context, lambda part: part.reshape(*shaped, *part.shape[1:]))
+        shaped_context = _map(context, lambda part, s=shaped: part.reshape(*s, *part.shape[1:]))
         many, many_ladj = run(
             bijection, source.reshape(*shaped, *source.shape[1:]), shaped_context, inverse
         )
@@ -281,7 +282,7 @@ def check_nan_stays_in_its_row(
 def check_pure(bijection: Bijection, x: Tensor, context=None) -> None:
     """Running the map changes neither what it is given nor itself, and twice gives the same."""
     state = {name: value.clone() for name, value in bijection.state_dict().items()}
-    z, ladj = run(bijection, x, context)
+    z, _ = run(bijection, x, context)
     z_copy = z.clone()
     for inverse, source in ((False, x), (True, z)):
         given, given_context = source.clone(), copy.deepcopy(context)

@@ -1,4 +1,4 @@
-"""What every density must do, each property as a function that raises AssertionError where it fails."""
+"""What every density must do: a function a property, raising AssertionError where it fails."""
 
 import copy
 import pickle
@@ -17,7 +17,7 @@ def score(density: Density, x: Tensor, context=None) -> Tensor:
 
 
 def check_scores(density: Density, x: Tensor, context=None, *, bound: float) -> None:
-    """Shapes and dtypes; a batch equals its rows; any leading dimensions; no rows; `forward` is `log_prob`.
+    """A batch equals its rows; any leading dimensions; no rows; `forward` is `log_prob`.
 
     Args:
         x: (n, *event), n even; context: (n, *context_event).
@@ -126,7 +126,7 @@ def check_gradients_of_samples(density: Density, context=None) -> None:
 
 
 def check_outside(density: Density, x: Tensor, context=None) -> None:
-    """Outside the support log_prob is −∞, never NaN; NaN stays NaN; rows beside either are what they were.
+    """Outside the support log_prob is −∞; NaN stays NaN; rows beside are what they were.
 
     Gradients of the rows inside stay finite too: a bad row does not spoil a batch.
     """
@@ -157,15 +157,8 @@ def check_outside(density: Density, x: Tensor, context=None) -> None:
 
 def _outside_values(density: Density) -> list[float]:
     support = density.support
-    ends = [
-        end
-        for end in (
-            support.lower - 1e-3,
-            support.upper + 1e-3,
-            support.lower - 1e4,
-            support.upper + 1e4,
-        )
-    ]
+    lower, upper = support.lower, support.upper
+    ends = [lower - 1e-3, upper + 1e-3, lower - 1e4, upper + 1e4]
     return [*ends, float("inf"), -float("inf"), *([0.5] if support.integer else [])]
 
 
@@ -208,7 +201,7 @@ def check_copies(density: Density, x: Tensor, context=None) -> None:
 
 
 def check_importance_weighting(density: Density, x: Tensor, context=None) -> None:
-    """`samples=k` averages inside the logarithm: on average no smaller than one draw's, and no noisier."""
+    """`samples=k` averages inside the logarithm: on average no smaller, and no noisier."""
     torch.manual_seed(SEED)
     many = torch.stack([density.log_prob(x, context) for _ in range(200)])
     tight = torch.stack([density.log_prob(x, context, samples=20) for _ in range(10)])

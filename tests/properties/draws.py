@@ -62,7 +62,7 @@ def points(
 def wide_points(
     support: Support | None, shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0
 ) -> Tensor:
-    """Points over all of a support: to ±1e4, near zero, near the ends and a rounding away from them.
+    """Points of all of a support: to ±1e4, near zero, and down to a rounding from its ends.
 
     Magnitudes are drawn evenly in the logarithm, so that every scale is met.
     """

@@ -1,4 +1,4 @@
-"""Weights thirty times too large, inputs to ±1e4, points a rounding away from the ends of the domain."""
+"""Weights thirty times too large, inputs to ±1e4, points a rounding away from the ends."""
 
 import copy
 import math
@@ -20,11 +20,12 @@ HUGE = 1e37
 def check_extreme_scalar(
     scalar: ScalarMap, x: Tensor, params: Tensor, *, bound: float, inverse: bool = False
 ) -> None:
-    """In the dtype of x: finite where the exact value is representable, and there back where it came from.
+    """In x's dtype: finite where the exact value is representable, and there invertible.
 
-    The exact map is a float64 copy. The round trip may err by bound · (1 + |x| + |z|·dx/dz): z holds no more than its
-    own rounding lets through. Beside a plateau the slope at x doesn't tell what that is, so it may also err as far as
-    the exact inverse of a number `ULPS` roundings beside z lies from x. (`inverse` swaps the roles of x and z.)
+    The exact map is a float64 copy. The round trip may err by bound · (1 + |x| + |z|·dx/dz): z
+    holds no more than its own rounding lets through. Beside a plateau the slope at x doesn't tell
+    what that is, so it may also err as far as the exact inverse of a number `ULPS` roundings
+    beside z lies from x. (`inverse` swaps the roles of x and z.)
     """
     forward, back = (
         (scalar.inverse, scalar.forward) if inverse else (scalar.forward, scalar.inverse)
@@ -43,11 +44,13 @@ def check_extreme_scalar(
     representable = (exact.abs() < HUGE) & exact.isfinite()
     bad = representable & ~z.isfinite()
     assert not bad.any(), (
-        f"{int(bad.sum())} not finite, e.g. x = {x[bad][:3].tolist()}, exact {exact[bad][:3].tolist()}"
+        f"{int(bad.sum())} not finite, e.g. x = {x[bad][:3].tolist()}, "
+        f"exact {exact[bad][:3].tolist()}"
     )
     bad = exact_ladj.isfinite() & (exact_ladj.abs() < HUGE) & ~ladj.isfinite()
     assert not bad.any(), (
-        f"{int(bad.sum())} ladj not finite, e.g. x = {x[bad][:3].tolist()}, exact {exact_ladj[bad][:3].tolist()}"
+        f"{int(bad.sum())} ladj not finite, e.g. x = {x[bad][:3].tolist()}, "
+        f"exact {exact_ladj[bad][:3].tolist()}"
     )
     usable = representable & _holds(x.dtype, exact, scalar.domain if inverse else scalar.codomain)
     again, _ = back(z, params)
@@ -60,7 +63,8 @@ def check_extreme_scalar(
     wrong = usable & ~(error <= allowed)
     worst = (error / allowed)[wrong].nan_to_num(math.inf)
     assert not wrong.any(), (
-        f"round trip: {int(wrong.sum())} of {wrong.numel()} wrong, up to {worst.max():.3g} × the bound; "
+        f"round trip: {int(wrong.sum())} of {wrong.numel()} wrong, "
+        f"up to {worst.max():.3g} × the bound; "
         f"x = {x[wrong][:3].tolist()}, back {again[wrong][:3].tolist()}"
     )
 
@@ -70,10 +74,11 @@ def check_extreme(
 ) -> None:
     """The same for a map of vectors, whose weights were drawn too large.
 
-    Here the exact map is also not known better than its weights are: a float32 network computes parameters with an
-    error of its own, and a sequential inverse meets them at inputs with an error of their own. So the round trip may
-    err by bound · (1 + ‖x‖∞) + ten times the most, of several draws, that the exact map's inverse moves when every weight, every
-    x and every z is changed by one part in 1/bound: the vector form of |z|·dx/dz, weights included.
+    Here the exact map is also not known better than its weights are: a float32 network computes
+    parameters with an error of its own, and a sequential inverse meets them at inputs with an
+    error of their own. So the round trip may err by bound · (1 + ‖x‖∞) + ten times the most, of
+    several draws, that the exact map's inverse moves when every weight, every x and every z is
+    changed by one part in 1/bound: the vector form of |z|·dx/dz, weights included.
     """
     one, other = (bijection.inverse, bijection) if inverse else (bijection, bijection.inverse)
     twin = copy.deepcopy(bijection).double()
@@ -100,8 +105,10 @@ def check_extreme(
     wrong = usable & allowed.isfinite() & ~(error <= allowed)
     worst = (error / allowed)[wrong].nan_to_num(math.inf)
     assert not wrong.any(), (
-        f"round trip: {int(wrong.sum())} of {wrong.numel()} wrong, up to {worst.max():.3g} × the bound; "
-        f"x = {x[wrong][:2].tolist()}, back {again[wrong][:2].tolist()}, allowed {allowed[wrong][:2].tolist()}"
+        f"round trip: {int(wrong.sum())} of {wrong.numel()} wrong, "
+        f"up to {worst.max():.3g} × the bound; "
+        f"x = {x[wrong][:2].tolist()}, back {again[wrong][:2].tolist()}, "
+        f"allowed {allowed[wrong][:2].tolist()}"
     )
 
 
@@ -109,7 +116,7 @@ def check_extreme(
 def _sensitivity(
     twin: nn.Module, x: Tensor, z: Tensor, context, bound: float, there, back, batch_dim: int
 ) -> Tensor:
-    """How far f⁻¹ of a perturbed f(x) lies from x, at most, over several draws of the perturbation."""
+    """How far f⁻¹ of a perturbed f(x) lies from x, at most, over several draws."""
     generator = torch.Generator().manual_seed(5)
     kept = {name: p.clone() for name, p in twin.named_parameters()}
     worst = torch.zeros(x.shape[:batch_dim], dtype=torch.float64)
@@ -134,7 +141,7 @@ def _sensitivity(
 
 
 def _holds(dtype: torch.dtype, exact: Tensor, support: Support | None) -> Tensor:
-    """Whether the dtype has these values: none underflows, or is rounded to an end that an open set leaves out."""
+    """Whether the dtype has these values: none underflows, or is rounded out of an open set."""
     rounded = exact.to(dtype)
     held = (exact == 0) | (exact.abs() >= torch.finfo(dtype).tiny)
     return held if support is None else held & ~support.outside(rounded)

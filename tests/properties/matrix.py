@@ -1,4 +1,4 @@
-"""The cells of the test matrix: every example × dtype × context, a few of them in every run, the rest marked `full`."""
+"""The cells of the test matrix: example × dtype × context, most of them marked `full`."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,8 +18,8 @@ def cells(
 ) -> list[Any]:
     """(case, context, dtype) for `pytest.mark.parametrize`.
 
-    Every run takes one cell of each example: with a context where it takes one, in dtypes that alternate from
-    example to example. `make test-all` takes the others too.
+    Every run takes one cell of each example: with a context where it takes one, in dtypes that
+    alternate from example to example. `make test-all` takes the others too.
 
     Args:
         cases: entries of the catalogue.
@@ -33,7 +33,8 @@ def cells(
         for j, context in enumerate(contexts):
             for k in range(len(dtypes)):
                 dtype = dtypes[(i + k) % len(dtypes)]
-                label = f"{case.name}-{'context' if context else 'plain'}-{str(dtype).removeprefix('torch.')}"
+                given = "context" if context else "plain"
+                label = f"{case.name}-{given}-{str(dtype).removeprefix('torch.')}"
                 marks = () if j == k == 0 else (pytest.mark.full,)
                 found.append(pytest.param(case, context, dtype, id=label, marks=marks))
     return found

@@ -1,7 +1,8 @@
 """Samples agree with the density: it integrates to 1, and samples fall where it says.
 
-Densities of one or two variables are summed over a grid that is even in a coordinate u whose image is the whole
-support, x = m + s sinh u on the line: fine where the samples are, and out to where nothing is left.
+Densities of one or two variables are summed over a grid that is even in a coordinate u whose image
+is the whole support, x = m + s sinh u on the line: fine where the samples are, and out to where
+nothing is left.
 """
 
 import math
@@ -86,10 +87,11 @@ def check_integral(density: Density, context=None, *, bound: float) -> None:
 
 
 def check_samples_follow(density: Density, context=None) -> None:
-    """Samples of one variable pass a Kolmogorov–Smirnov test against the integrated density, and pairs a χ² test.
+    """Samples pass a Kolmogorov–Smirnov test against the integrated density, and pairs a χ² test.
 
-    Pairs are made uniform on the square by the distribution of the first variable and that of the second given the
-    first, and counted in 64 cells. A right density fails with probability `FALSE_ALARM`; the seed is fixed.
+    Pairs are made uniform on the square by the distribution of the first variable and that of the
+    second given the first, and counted in 64 cells. A right density fails with probability
+    `FALSE_ALARM`; the seed is fixed.
     """
     axes = _axes(density, context)
     n = {1: 1000, 2: 300}[len(axes)]
@@ -147,13 +149,13 @@ def _masses(density: Density, context, axes: list[Axis], n: int) -> Tensor:
     x = torch.stack(torch.meshgrid(*nodes, indexing="ij"), dim=-1).reshape(-1, len(axes))
     weight = widths[0] if len(axes) == 1 else widths[0][:, None] * widths[1]
     dtype = _dtype(density)
-    # x in float64 may round onto an end of the support in a narrower dtype; there is no mass to miss.
+    # In a narrower dtype x may round onto an end of the support; there is no mass to miss.
     log_prob = torch.cat([density.log_prob(part.to(dtype), context) for part in x.split(100_000)])
     return log_prob.double().exp().reshape(weight.shape) * weight
 
 
 def _cumulative(masses: Tensor, at: Tensor) -> Tensor:
-    """The probability to the left of `at`, in cells: masses (n,), or (rows, n) for each row its own."""
+    """The probability to the left of `at` (in cells): masses (n,), or (rows, n), each row's own."""
     total = masses.cumsum(-1)
     index = at.long()
     part = at - index

@@ -1,4 +1,4 @@
-"""Densities of whole numbers that draw noise: their probabilities, averaged over the noise, sum to 1."""
+"""Densities of whole numbers that draw noise: probabilities, averaged over it, sum to 1."""
 
 import itertools
 
@@ -58,10 +58,10 @@ def check_samples_have_those_probabilities(density: Density, context=None) -> No
 
 
 def check_noise(stochastic, x: torch.Tensor, context=None, *, draws: int = 4000) -> None:
-    """log q(u|x) is the density of the noise that is drawn: E_u[1/q(u|x)] is the volume of where u lies, here 1.
+    """log q(u|x) is the noise's density: E_u[1/q(u|x)] is the volume of where u lies, here 1.
 
     Args:
-        stochastic: a bijection that adds noise from [0, 1) to each of its few elements, all of one scale.
+        stochastic: a bijection that adds noise from [0, 1) to each of its few elements.
         x: one event.
     """
     torch.manual_seed(5)

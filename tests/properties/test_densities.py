@@ -1,4 +1,4 @@
-"""Every base, composite and named model of the catalogue: scores, samples, copies, and what it does outside its support."""
+"""Every base, composite density and named model: scores, samples, copies, supports."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Extreme weights and inputs, in float32, with a float64 copy as the truth: no NaN, nothing lost that need not be."""
+"""Extreme weights and inputs in float32, with a float64 copy as the truth."""
 
 import itertools
 

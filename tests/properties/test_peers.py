@@ -1,7 +1,8 @@
 """With weights copied over, log-densities equal those of zuko's and nflows' models.
 
-Both peers spread the degrees of hidden units cyclically (1, 2, 3, 1, 2, …); here units are sorted by degree. Copying
-sorts the peer's units, so that the widths are multiples of the number of degrees: as many units of each on both sides.
+Both peers spread the degrees of hidden units cyclically (1, 2, 3, 1, 2, …); here units are sorted
+by degree. Copying sorts the peer's units, so that the widths are multiples of the number of
+degrees: as many units of each on both sides.
 """
 
 import math
@@ -45,7 +46,7 @@ def copy_layers(
 ) -> None:
     """Weights of a peer's masked layers, first to last, into ours, units sorted by degree.
 
-    Asserts that the masks, sorted so, are ours: otherwise the networks would not be the same function.
+    Asserts that the masks, sorted so, are ours: else the networks would differ as functions.
     """
     orders = [
         degree.argsort(stable=True) for degree in degrees_of([layer.mask for layer in layers[:-1]])
@@ -101,7 +102,7 @@ def test_maf_is_zukos(context, dtype):
 
 
 def nflows_nsf(residual: bool, bins: int = 5) -> tuple[nn.Module, diffeo.Density]:
-    """nflows' autoregressive spline flow with linear maps between steps, and ours with the same weights."""
+    """nflows' autoregressive splines with linear maps between, and ours with the same weights."""
     width, steps = 2 * (D - 1), 2
     ours = diffeo.create(
         "nsf",
@@ -146,7 +147,7 @@ def nflows_linear(ours: nn.Module) -> list[nn.Module]:
 
 @torch.no_grad()
 def copy_spline(peer: nn.Module, net: MADE, residual: bool, bins: int) -> None:
-    """A network of nflows into ours; here derivatives are 1 at zero parameters, there softplus(0) + 0.001."""
+    """A network of nflows into ours, whose derivatives are 1 and not softplus(0) at 0."""
     if residual:
         inner = [layer for block in peer.blocks for layer in block.linear_layers]
         own = [layer for pair in net.layers for layer in pair]

@@ -1,4 +1,4 @@
-"""Nothing public goes untested: every class and every named model of the library has an entry in the catalogue."""
+"""Nothing public goes untested: every class and named model has an example."""
 
 import importlib
 import inspect
@@ -64,7 +64,7 @@ def build(entry) -> nn.Module:
 
 
 def covered() -> set[type]:
-    """The classes of the examples, and of the parts that have no contract of their own to be tested by."""
+    """The classes of the examples, and of the parts that are tested only as parts."""
     found = set()
     for built in map(build, EXAMPLES):
         found |= {type(built)} | {

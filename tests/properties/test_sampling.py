@@ -1,4 +1,4 @@
-"""Samples of every density agree with it: integrals over grids in one and two dimensions, tests of samples."""
+"""Samples of every density agree with it: integrals over grids, tests of samples."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Every scalar map of the catalogue by itself: increasing, invertible, with the right derivative, the identity at zero."""
+"""Every scalar map by itself: increasing, invertible, differentiable, the identity at zero."""
 
 import pytest
 import torch

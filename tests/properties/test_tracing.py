@@ -1,4 +1,4 @@
-"""Compile, export, vmap and autocast: of log_prob for every named model, of both directions for every bijection."""
+"""Compile, export, vmap and autocast, for every named model and every bijection."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""What PyTorch does to a function: compile, export, vmap, autocast. Each gives what the plain call gives."""
+"""What PyTorch does to a function: compile, export, vmap, autocast give what a plain call gives."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,8 @@ def check_compiles(
 ) -> None:
     """`torch.compile` takes it whole, without a graph break, and the result is the eager one.
 
-    The backend "eager" runs the captured graph as it is, so that what is tested is the capture; it compiles nothing.
+    The backend "eager" runs the captured graph as it is, so that what is tested is the capture; it
+    compiles nothing.
     """
     torch._dynamo.reset()
     compiled = torch.compile(function, fullgraph=True, backend=backend)
@@ -28,7 +29,7 @@ def check_compiles(
 def check_compiled_gradients(
     model: torch.nn.Module, x: Tensor, context=None, *, bound: float, backend: str
 ) -> None:
-    """A compiled log_prob and its gradients in every weight are the eager ones, gradients relative to the largest."""
+    """A compiled log_prob and its gradients (relative to the largest) are the eager ones."""
     torch._dynamo.reset()
     parameters = list(model.parameters())
     compiled = torch.compile(model, fullgraph=True, backend=backend)
@@ -42,7 +43,7 @@ def check_compiled_gradients(
 
 
 def check_exports(model: torch.nn.Module, x: Tensor, context=None, *, bound: float) -> None:
-    """`torch.export` with a dynamic batch; the program runs at three sizes, none of them the one it was made at."""
+    """`torch.export` with a dynamic batch; the program runs at three sizes other than its own."""
     batch = torch.export.Dim("batch")
     shapes = {"x": {0: batch}, "context": _map(context, lambda part: {0: batch})}
     program = torch.export.export(model, (x, context), dynamic_shapes=shapes).module()
@@ -62,7 +63,8 @@ def check_vmaps(
 ) -> None:
     """`torch.vmap` over the rows, with and without their contexts mapped, equals the batch.
 
-    Maps that draw noise run with `randomness="different"`: then only that the result is finite is asked.
+    Maps that draw noise run with `randomness="different"`: then only that the result is finite is
+    asked.
     """
     randomness = "different" if stochastic else "error"
     expected = function(x, context)

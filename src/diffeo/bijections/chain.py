@@ -182,8 +182,8 @@ def _chain_supports(parts: Sequence[Bijection]) -> tuple[Support | None, Support
             first = part.domain
         elif not current.same_set(part.domain):
             raise ValueError(
-                f"Chain: part {i} ({type(part).__name__}) lives on {part.domain}, but the part before "
-                f"it gives {current}; put a map between the two there (Logit, Log, …)"
+                f"Chain: part {i} ({type(part).__name__}) lives on {part.domain}, but the part "
+                f"before it gives {current}; put a map between the two there (Logit, Log, …)"
             )
         current = part.codomain
     return first, current

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from diffeo.bijections.base import Bijection
 from diffeo.bijections.chain import Chain
 from diffeo.bijections.elementwise import Elementwise
 from diffeo.bijections.linear import LULinear
@@ -39,7 +40,7 @@ def gaussian(
     """
     features = features_of("gaussian", shape)
     width, declared, join = vector_context(context)
-    parts = [ActNorm((features,))]
+    parts: list[Bijection] = [ActNorm((features,))]
     if width:
         parts.append(Elementwise(Affine(), (features,), MLP(0, (features, 2), hidden, width)))
     parts.append(LULinear(features))

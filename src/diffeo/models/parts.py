@@ -48,7 +48,7 @@ def features_of(name: str, shape: Sequence[int]) -> int:
 
 
 def vector_context(context: ContextArgument) -> tuple[int, ContextShape, nn.Module | None]:
-    """Length of the context vector, what is declared at the door, and what makes one of the other."""
+    """Length of the context vector, what is declared at the door, what makes one of the other."""
     declared = as_context_shape(context)
     if declared is None:
         return 0, None, None
@@ -107,7 +107,7 @@ def scalar_named(
 
 
 def linear_named(name: str, linear: str, features: int, index: int) -> list[Bijection]:
-    """The linear map of that name before step `index`, if any; random ones are drawn from `index`."""
+    """The linear map of that name before step `index`; random ones are drawn from `index`."""
     one_of(name, "linear", linear, LINEARS)
     if linear == "none":
         return []

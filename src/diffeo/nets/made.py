@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -143,9 +144,9 @@ class MaskedLinear(nn.Linear):
         self.mask: Tensor
         self.register_buffer("mask", mask.to(self.weight.dtype), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(W ⊙ mask) x + b."""
-        return F.linear(x, self.weight * self.mask, self.bias)
+        return F.linear(input, self.weight * self.mask, self.bias)
 
 
 class MADEStepper(Stepper):
@@ -205,12 +206,8 @@ class MADEStepper(Stepper):
             if depth == 0:
                 h = self._entry_units(start, end, i)
             else:
-                layer, known = net.layers[depth - 1], net._ends[depth - 1][i]
-                h = F.linear(
-                    self.caches[depth].prefix(known),
-                    layer.weight[start:end, :known],
-                    layer.bias[start:end],
-                )  # type: ignore[index,union-attr]
+                known = self.caches[depth].prefix(net._ends[depth - 1][i])
+                h = _some_units(net.layers[depth - 1], known, start, end)
             self.caches[depth + 1].append(net._activate(h))
 
     def _residual_units(self, i: int) -> None:
@@ -222,16 +219,8 @@ class MADEStepper(Stepper):
         for block, (first, second) in enumerate(net.layers):  # type: ignore[misc]
             outer, inner = self.caches[2 * block + 1], self.caches[2 * block + 2]
             outer.append(net._activate(h))
-            inner.append(
-                net._activate(
-                    F.linear(
-                        outer.prefix(end), first.weight[start:end, :end], first.bias[start:end]
-                    )
-                )
-            )
-            change = F.linear(
-                inner.prefix(end), second.weight[start:end, :end], second.bias[start:end]
-            )
+            inner.append(net._activate(_some_units(first, outer.prefix(end), start, end)))
+            change = _some_units(second, inner.prefix(end), start, end)
             h = h + (change * self.gates[block][:, start:end] if self.gates else change)
         self.caches[-1].append(h)
 
@@ -240,6 +229,12 @@ class MADEStepper(Stepper):
             return None
         h = layer(context)
         return h.expand(*self.batch, h.shape[-1]).reshape(self.rows, h.shape[-1])
+
+
+def _some_units(layer: nn.Module, known: Tensor, start: int, end: int) -> Tensor:
+    """Units start … end of a masked layer, none of whose weights to the known inputs is masked."""
+    weight, bias = cast(MaskedLinear, layer).weight, cast(MaskedLinear, layer).bias
+    return F.linear(known, weight[start:end, : known.shape[1]], bias[start:end])
 
 
 class _Cache:

@@ -1,6 +1,7 @@
 """Monotone networks: dense deep sigmoidal maps."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -87,18 +88,25 @@ class DeepSigmoid(ScalarMap):
 
     def _unpack(self, params: Tensor) -> list["_Layer"]:
         parts = params.split([size for sizes in self._sizes for size in sizes], dim=-1)
-        layers = []
         offsets, skew = self.offsets.to(params.dtype), self.skew.to(params.dtype)
+        layers = []
         for i in range(self.layers):
             mix, raw, shift, weight = parts[4 * i : 4 * i + 4]
             log_mix = None
             if i > 0:
                 log_mix = (mix.unflatten(-1, (self.units, self.units)) + skew).log_softmax(-1)
-            log_scale = soft_bound(raw, self.log_scale_bound)
             weight = weight.unflatten(-1, (-1, self.units))
-            if i < self.layers - 1:
-                weight = weight + skew
-            layers.append((log_mix, log_scale, shift + offsets, weight.log_softmax(-1)))
+            log_weight = (weight if i == self.layers - 1 else weight + skew).log_softmax(-1)
+            layers.append(
+                _Layer(
+                    log_mix,
+                    None if log_mix is None else log_mix.exp(),
+                    soft_bound(raw, self.log_scale_bound),
+                    shift + offsets,
+                    log_weight,
+                    log_weight.exp(),
+                )
+            )
         return layers
 
     def extra_repr(self) -> str:
@@ -106,35 +114,42 @@ class DeepSigmoid(ScalarMap):
         return f"units={self.units}, layers={self.layers}"
 
 
-_Layer = tuple[Tensor | None, Tensor, Tensor, Tensor]
-"""log u (None where there is one input), log a, b, log w."""
+class _Layer(NamedTuple):
+    """log u and u (None where there is one input), log a, b, log w and w."""
+
+    log_mix: Tensor | None
+    mix: Tensor | None
+    log_scale: Tensor
+    shift: Tensor
+    log_weight: Tensor
+    weight: Tensor
 
 
 def _network(x: Tensor, layers: list[_Layer]) -> tuple[Tensor, Tensor]:
     h, log_slope = x[..., None], torch.zeros_like(x[..., None])
-    for log_mix, log_scale, shift, log_weight in layers:
-        if log_mix is not None:
-            h = (log_mix.exp() * h[..., None, :]).sum(-1)
-            log_slope = (log_mix + log_slope[..., None, :]).logsumexp(-1)
-        p = log_scale.exp() * h + shift
-        log_slope = log_scale + log_slope
-        h, log_slope = sigmoid_mixture(p[..., None, :], log_weight, log_slope[..., None, :])
+    for layer in layers:
+        if layer.log_mix is not None and layer.mix is not None:
+            h = (layer.mix * h[..., None, :]).sum(-1)
+            log_slope = (layer.log_mix + log_slope[..., None, :]).logsumexp(-1)
+        p = layer.log_scale.exp() * h + layer.shift
+        log_slope = (layer.log_scale + log_slope)[..., None, :]
+        h, log_slope = sigmoid_mixture(p[..., None, :], layer.log_weight, layer.weight, log_slope)
     return h[..., 0], log_slope[..., 0]
 
 
 def _bracket(z: Tensor, layers: list[_Layer]) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         lower = upper = z
-        for _, log_scale, shift, _ in reversed(layers):
-            factor = (-log_scale).exp()
-            lower, upper = (
-                _solve_units(lower, shift, factor, -1),
-                _solve_units(upper, shift, factor, 1),
-            )
+        for layer in reversed(layers):
+            lower = _solve_units(lower, layer, -1)
+            upper = _solve_units(upper, layer, 1)
         return lower, upper
 
 
-def _solve_units(h: Tensor, shift: Tensor, factor: Tensor, side: int) -> Tensor:
-    roots = (h[..., None] - shift) * factor
-    slip = 8 * torch.finfo(h.dtype).eps * (h[..., None].abs() + shift.abs()) * factor
+def _solve_units(h: Tensor, layer: _Layer, side: int) -> Tensor:
+    """The value at which all units (the first, below) have reached h."""
+    factor = (-layer.log_scale).exp()
+    roots = (h[..., None] - layer.shift) * factor
+    # The ends are to stay ends under rounding.
+    slip = 8 * torch.finfo(h.dtype).eps * (h[..., None].abs() + layer.shift.abs()) * factor
     return (roots + slip).amax(-1) if side > 0 else (roots - slip).amin(-1)

@@ -1,6 +1,7 @@
 """The logistic-mixture CDF, seen through a logit."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,26 +53,27 @@ class LogisticMixture(ScalarMap):
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx."""
-        log_weight, mean, log_scale, outer, shift = self._unpack(params)
-        y, log_slope = _mixture(x, log_weight, mean, log_scale)
+        parts, outer, shift = self._unpack(params)
+        y, log_slope = _mixture(x, parts)
         return y * outer.exp() + shift, log_slope + outer
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """x and log dx/dz, found by a bracketed solver."""
-        log_weight, mean, log_scale, outer, shift = self._unpack(params)
+        parts, outer, shift = self._unpack(params)
         y = (z - shift) * (-outer).exp()
 
         def mixture(x: Tensor) -> tuple[Tensor, Tensor]:
-            return _mixture(x, log_weight, mean, log_scale)
+            return _mixture(x, parts)
 
-        x = solve_increasing(mixture, y, *_bracket(y, mean, log_scale))
+        x = solve_increasing(mixture, y, *_bracket(y, parts))
         return x, -(mixture(x)[1] + outer)
 
     def params_from_data(self, x: Tensor) -> Tensor:
         """Parameters whose F is near the marginal distribution of each element of the data.
 
-        Component i lies at the quantile (i + ½)/K, and is as wide as half the distance of its
-        neighbours, but at least 1/100 of the standard deviation; weights are equal.
+        Component i lies at the quantile (i + ½)/K. Its scale is half the distance of its neighbours,
+        but at least 1/100 of the distance of the first from the last, and that of the standard
+        deviation where all are equal; weights are equal.
 
         Args:
             x: (N, *shape), data.
@@ -89,52 +91,62 @@ class LogisticMixture(ScalarMap):
         places = ((torch.arange(k, device=x.device) + 0.5) / k * x.shape[0]).long()
         mean = ordered[places]
         deviation = ordered.std(0, correction=0)
+        extent = mean[-1] - mean[0]
+        extent = torch.where(extent > 0, extent, deviation)
         # A constant column has no width of its own.
-        least = torch.where(deviation > 0, 0.01 * deviation, 0.01 * (1 + mean[0].abs()))
+        extent = torch.where(extent > 0, extent, 1 + mean[0].abs())
         gaps = mean.diff(dim=0)
         if k > 1:
             spacing = torch.cat([gaps[:1], (gaps[1:] + gaps[:-1]) / 2, gaps[-1:]])
         else:
             spacing = deviation[None]
-        log_scale = torch.maximum(spacing / 2, least).log()
+        log_scale = torch.maximum(spacing / 2, extent / 100).log()
         log_scale = log_scale.clamp(-0.9 * self.log_scale_bound, 0.9 * self.log_scale_bound)
         raw = log_scale / (1 - log_scale.abs() / self.log_scale_bound)
         mean = mean - self.offsets.to(mean).reshape(-1, *[1] * (mean.dim() - 1))
         rest = torch.zeros_like(mean[:1])
         return torch.cat([torch.zeros_like(mean), mean, raw, rest, rest]).movedim(0, -1)
 
-    def _unpack(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _unpack(self, params: Tensor) -> tuple["_Components", Tensor, Tensor]:
         k = self.components
         logits, mean, raw, outer, shift = params.split([k, k, k, 1, 1], dim=-1)
-        return (
-            logits.log_softmax(-1),
-            mean + self.offsets.to(mean.dtype),
-            soft_bound(raw, self.log_scale_bound),
-            soft_bound(outer[..., 0], self.outer_log_scale_bound),
-            shift[..., 0],
+        log_weight = logits.log_softmax(-1)
+        mean = mean + self.offsets.to(mean.dtype)
+        parts = _Components(
+            log_weight, log_weight.exp(), mean, soft_bound(raw, self.log_scale_bound)
         )
+        return parts, soft_bound(outer[..., 0], self.outer_log_scale_bound), shift[..., 0]
 
     def extra_repr(self) -> str:
         """The number of components."""
         return f"components={self.components}"
 
 
-def _mixture(
-    x: Tensor, log_weight: Tensor, mean: Tensor, log_scale: Tensor
-) -> tuple[Tensor, Tensor]:
-    u = (x[..., None] - mean) * (-log_scale).exp()
-    return sigmoid_mixture(u, log_weight, -log_scale)
+class _Components(NamedTuple):
+    """log π, π, μ and log s."""
+
+    log_weight: Tensor
+    weight: Tensor
+    mean: Tensor
+    log_scale: Tensor
 
 
-def _bracket(y: Tensor, mean: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+def _mixture(x: Tensor, parts: _Components) -> tuple[Tensor, Tensor]:
+    u = (x[..., None] - parts.mean) * (-parts.log_scale).exp()
+    return sigmoid_mixture(u, parts.log_weight, parts.weight, -parts.log_scale)
+
+
+def _bracket(y: Tensor, parts: _Components) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
-        reach = y[..., None] * log_scale.exp()
-        slip = 8 * torch.finfo(y.dtype).eps * (mean.abs() + reach.abs())
-        return (mean + reach - slip).amin(-1), (mean + reach + slip).amax(-1)
+        reach = y[..., None] * parts.log_scale.exp()
+        # The ends are to stay ends under rounding.
+        slip = 8 * torch.finfo(y.dtype).eps * (parts.mean.abs() + reach.abs())
+        root = parts.mean + reach
+        return (root - slip).amin(-1), (root + slip).amax(-1)
 
 
 def sigmoid_mixture(
-    u: Tensor, weight: Tensor, log_weight: Tensor, log_slope: Tensor
+    u: Tensor, log_weight: Tensor, weight: Tensor, log_slope: Tensor
 ) -> tuple[Tensor, Tensor]:
     """y = logit Σ_i w_i σ(u_i), and log dy/dx given log du_i/dx, in log space.
 
@@ -144,8 +156,8 @@ def sigmoid_mixture(
 
     Args:
         u: arguments of the sigmoids. Shape (*, n).
-        weight: w, which sums to 1 over the last dimension; broadcasts with u.
-        log_weight: log w.
+        log_weight: log w; broadcasts with u.
+        weight: w, which sums to 1 over the last dimension.
         log_slope: log du/dx; broadcasts with u.
     Shapes: out: (*,) and (*,).
     """
