@@ -90,6 +90,20 @@ def test_traced_is_eager(function, dtype):
         torch.testing.assert_close(found, eager, rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(TYPECHECK, reason="run-time type checks can't be traced")
+def test_transforms_inside_a_compiled_function():
+    """There the loop is unrolled: `torch.func` can't go through a compiled one."""
+    target = torch.tensor([-1.0, 0.5, 2.0])
+
+    def solve(target):
+        return solve_increasing(saturating, target, target - 100, target + 100)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda t: torch.vmap(solve)(t), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(target), solve(target))
+
+
 @dtypes
 def test_any_bracket_of_the_dtype(dtype):
     """A bracket as wide as the dtype goes, around roots of all magnitudes."""

@@ -50,7 +50,8 @@ def solve_increasing(f: Monotone, target: Tensor, lower: Tensor, upper: Tensor) 
     f′ counts as at least e⁻⁵⁰ in float32 and e⁻³⁵⁰ in float64, so that gradients stay finite.
 
     Args:
-        f: the function and the logarithm of its derivative; must be increasing.
+        f: the function and the logarithm of its derivative; must be increasing. To be compiled it
+            may not close over two views of one tensor.
         target: values to reach. Shape (*,).
         lower: where f ≤ target, up to rounding. Shape (*,).
         upper: where f ≥ target, up to rounding. Shape (*,).

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffeo.bijections.base import Bijection
+from diffeo.density import Density
 from diffeo.scalars.base import ScalarMap
 from diffeo.supports import Support
 from tests.properties.checks import to_dtype
@@ -150,3 +151,17 @@ def _holds(dtype: torch.dtype, exact: Tensor, support: Support | None) -> Tensor
 def _norm(x: Tensor, batch_dim: int) -> Tensor:
     flat = x.abs().flatten(batch_dim) if x.dim() > batch_dim else x.abs().unsqueeze(-1)
     return flat.max(-1).values
+
+
+def check_extreme_density(density: Density, x: Tensor, context=None) -> None:
+    """log_prob is never NaN, and finite where a float64 copy says that a float32 can hold it."""
+    twin = copy.deepcopy(density).double()
+    exact = twin.log_prob(x.double(), to_dtype(context, torch.float64))
+    found = density.log_prob(x, context)
+    assert not exact.isnan().any(), f"NaN in float64, e.g. at {x[exact.isnan()][:2].tolist()}"
+    assert not found.isnan().any(), f"NaN, e.g. at {x[found.isnan()][:2].tolist()}"
+    bad = exact.isfinite() & (exact.abs() < HUGE) & ~found.isfinite()
+    assert not bad.any(), (
+        f"{int(bad.sum())} not finite, e.g. at {x[bad][:2].tolist()}, "
+        f"exact {exact[bad][:2].tolist()}"
+    )

@@ -7,8 +7,14 @@ import torch
 from torch import nn
 
 from tests.catalogue import BIJECTIONS, SCALARS
+from tests.densities import ALL
 from tests.properties.draws import SCALE, context_for, points, wide_points
-from tests.properties.extremes import check_extreme, check_extreme_scalar
+from tests.properties.extremes import (
+    check_extreme,
+    check_extreme_density,
+    check_extreme_scalar,
+)
+from tests.properties.matrix import cells
 from tests.tolerances import tolerance
 
 FACTOR = 30.0
@@ -86,3 +92,12 @@ def test_maps_of_vectors(case, inputs, inverse):
     x = draw(support, shape, torch.float32)
     bound = tolerance("extreme_round_trip", case.name, torch.float32)
     check_extreme(bijection, x, context, bound=bound, inverse=inverse)
+
+
+@pytest.mark.parametrize("scale", [SCALE, FACTOR * SCALE])
+@pytest.mark.parametrize(("case", "context", "dtype"), cells(ALL, (torch.float32,)))
+def test_log_prob(case, context, dtype, scale):
+    """Inputs over the whole support; weights as elsewhere, and thirty times too large."""
+    density = case.make(context, dtype, scale)
+    x = wide_points(density.support, (200, *density.event_shape), dtype)
+    check_extreme_density(density, x, context_for(density.context_shape, (200,), dtype))

@@ -79,7 +79,7 @@ def test_log_derivative(name, scale):
 
 
 @every
-@scales
+@pytest.mark.parametrize("scale", [1.0, 30.0])
 @pytest.mark.parametrize("inverse", [False, True], ids=["forward", "inverse"])
 def test_gradients_are_finite(name, scale, inverse):
     scalar = MAPS[name]()

@@ -30,8 +30,9 @@ class DeepSigmoid(ScalarMap):
 
     α_ki = w_ki σ(p_i) / Σ w_kj σ(p_j), β_ki likewise of −p.
 
-    Inverse: a bracketed solver. Where all h of a layer are at least H, so are all of the layer
-    before at least max_i (H − b_i)/a_i, or the root is already passed; the same downwards with min.
+    Inverse: a bracketed solver. All outputs of a layer have reached H where its inputs have reached
+    max_i (H − b_i)/a_i, and none has before they reach min_i (H − b_i)/a_i; followed from z back to
+    the first layer, these are the ends of the bracket.
 
     Bounds: |log a_i| < log 1000.
 

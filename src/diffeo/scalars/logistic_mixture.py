@@ -36,6 +36,10 @@ class LogisticMixture(ScalarMap):
 
     Args:
         components: K.
+
+    Raises:
+        ValueError: if there are no components.
+
     Reference: Ho, Chen, Srinivas, Duan & Abbeel, 2019, Flow++, arXiv:1902.00275.
     """
 
@@ -71,9 +75,9 @@ class LogisticMixture(ScalarMap):
     def params_from_data(self, x: Tensor) -> Tensor:
         """Parameters whose F is near the marginal distribution of each element of the data.
 
-        Component i lies at the quantile (i + ½)/K. Its scale is half the distance of its neighbours,
-        but at least 1/100 of the distance of the first from the last, and that of the standard
-        deviation where all are equal; weights are equal.
+        Component i lies at the quantile (i + ½)/K. Its scale is half the distance of its
+        neighbours, but at least 1/100 of the distance of the first from the last, or of the
+        standard deviation where all are equal; weights are equal.
 
         Args:
             x: (N, *shape), data.

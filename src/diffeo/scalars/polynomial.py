@@ -92,7 +92,9 @@ class SumOfSquares(ScalarMap):
         x = torch.where(below, (z - bottom) * (-log_slope_bottom).exp() - edge, x)
         return x, -value(x)[1]
 
-    def _value(self, x: Tensor, root: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    def _value(
+        self, x: Tensor, root: Tensor, coefficients: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
         inner_x, inner_root = x.clamp(-self.bound, self.bound), root.clamp(-self.bound, self.bound)
         start, end = inner_root / self.bound, inner_x / self.bound
         slope = _slope(end, coefficients)
@@ -103,18 +105,21 @@ class SumOfSquares(ScalarMap):
         z = z - _slope(start, coefficients) * (root - inner_root)
         return z, slope.log()
 
-    def _unpack(self, params: Tensor) -> tuple[Tensor, Tensor]:
+    def _unpack(self, params: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """μ, and the a_kl of every power l."""
         root, raw = params[..., 0], params[..., 1:]
         raw = raw.unflatten(-1, (self.polynomials, self.degree + 1))
-        return root, self.offsets.to(raw.dtype) + soft_bound(raw, COEFFICIENT_BOUND)
+        coefficients = self.offsets.to(raw.dtype) + soft_bound(raw, COEFFICIENT_BOUND)
+        # Copies, not views of one tensor: the solver's loop is compiled only without aliases.
+        return root, tuple(power.clone() for power in coefficients.unbind(-1))
 
     def extra_repr(self) -> str:
         """Degree, number of polynomials and bound."""
         return f"degree={self.degree}, polynomials={self.polynomials}, bound={self.bound:g}"
 
 
-def _slope(t: Tensor, coefficients: Tensor) -> Tensor:
-    *lower, value = coefficients.unbind(-1)
+def _slope(t: Tensor, coefficients: tuple[Tensor, ...]) -> Tensor:
+    *lower, value = coefficients
     value, t = torch.broadcast_tensors(value, t[..., None])
     for coefficient in reversed(lower):
         value = torch.addcmul(coefficient, value, t)

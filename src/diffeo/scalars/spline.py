@@ -40,19 +40,16 @@ class RationalQuadraticSpline(ScalarMap):
         bins: K.
         bound: B; the interval is [−B, B]. 3 with linear tails and π circular, unless told.
         tails: "linear", the identity outside; "bounded", maps an interval to itself and lives there
-            only;
-            "circular", maps the circle that [−B, B) is to itself, keeping the point ±B.
-        lower: left end, for "bounded" alone.
-        upper: right end, for "bounded" alone.
+            only; "circular", maps the circle that [−B, B) is to itself, keeping the point ±B.
+        lower: left end, for "bounded" alone; 0 unless told.
+        upper: right end, for "bounded" alone; 1 unless told.
 
     Raises:
         ValueError: if there are no bins or too many for their least size, if `tails` is unknown, or
-            if the
-            interval is empty or given in the words of another kind of tails.
+            if the interval is empty or given in the words of another kind of tails.
 
     Reference: Durkan, Bekasov, Murray & Papamakarios, 2019, Neural Spline Flows, arXiv:1906.04032;
-    circular:
-        Rezende et al., 2020, Normalizing Flows on Tori and Spheres, arXiv:2002.02428.
+        circular: Rezende et al., 2020, Normalizing Flows on Tori and Spheres, arXiv:2002.02428.
     """
 
     def __init__(
@@ -117,7 +114,7 @@ class RationalQuadraticSpline(ScalarMap):
         return torch.where(inside, out, x)
 
     def _knots(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x_k and z_k, the slope of each bin, and the derivative at each knot before its softplus."""
+        """x_k, z_k, the slopes of the bins, and the derivatives before their softplus."""
         k = self.bins
         widths, heights, raw = params.split([k, k, self.num_params - 2 * k], dim=-1)
         widths, heights = _share(widths, MIN_WIDTH), _share(heights, MIN_HEIGHT)
@@ -160,7 +157,7 @@ class RationalQuadraticSpline(ScalarMap):
 
 
 class _Bin(NamedTuple):
-    """The bin of each element: where it starts, its size, its slope, and the derivatives at its ends."""
+    """A bin an element: where it starts, its size, slope, and the derivatives at its ends."""
 
     left: Tensor
     width: Tensor

@@ -25,6 +25,38 @@ MAX_SKIPPED = 100
 """How many batches on end may be skipped before training gives up."""
 
 
+class Tally:
+    """What the steps add up to; apart from the module, whose attributes are slow to set."""
+
+    def __init__(self) -> None:
+        self.steps = self.skipped = self.skipped_on_end = self.rows = 0
+        self.began = time.monotonic()
+        self._total, self._taken = 0.0, 0
+
+    def add(self, value: float | None, rows: int) -> None:
+        """Counts a step of that objective; None for one that was skipped."""
+        self.steps += 1
+        self.rows += rows
+        if value is None:
+            self.skipped += 1
+            self.skipped_on_end += 1
+        else:
+            self.skipped_on_end = 0
+            self._total -= value
+            self._taken += 1
+
+    @property
+    def seconds(self) -> float:
+        """Since training began."""
+        return time.monotonic() - self.began
+
+    def take_mean(self) -> float:
+        """Minus the mean objective since the last call; NaN where no step was taken."""
+        mean = self._total / self._taken if self._taken else math.nan
+        self._total, self._taken = 0.0, 0
+        return mean
+
+
 class Training(lightning.LightningModule):
     """A density, its objective and its optimizer. A batch that is not finite changes nothing."""
 
@@ -41,10 +73,7 @@ class Training(lightning.LightningModule):
         self.automatic_optimization = False
         self.model, self.objective, self.plan, self.average = model, objective, plan, average
         self.weight_decay, self.clip = weight_decay, math.inf if clip is None else clip
-        self.steps = self.skipped = self.skipped_on_end = self.rows_seen = 0
-        self.total = 0.0
-        self.counted = 0
-        self.began = time.monotonic()
+        self.tally = Tally()
         self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -66,30 +95,13 @@ class Training(lightning.LightningModule):
         self.manual_backward(loss)
         norm = clip_grad_norm_(self._trained, self.clip)
         value = float(loss.detach() + 0.0 * norm)
-        if math.isfinite(value):
+        taken = math.isfinite(value)
+        if taken:
             for group in optimizer.param_groups:
-                group["lr"] = self.plan.rate(self.steps, self.seconds)
+                group["lr"] = self.plan.rate(self.tally.steps, self.tally.seconds)
             optimizer.step()
             self.average.update()
-            self.total -= value
-            self.counted += 1
-            self.skipped_on_end = 0
-        else:
-            self.skipped += 1
-            self.skipped_on_end += 1
-        self.steps += 1
-        self.rows_seen += len(x)
-
-    @property
-    def seconds(self) -> float:
-        """Since training began."""
-        return time.monotonic() - self.began
-
-    def take_mean(self) -> float:
-        """The mean over the batches since the last call; NaN where there was none."""
-        mean = self.total / self.counted if self.counted else math.nan
-        self.total, self.counted = 0.0, 0
-        return mean
+        self.tally.add(value if taken else None, len(x))
 
 
 class Monitor(Callback):
@@ -120,7 +132,7 @@ class Monitor(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """The first entry of the history, before the first step."""
-        pl_module.began = time.monotonic()
+        pl_module.tally.began = time.monotonic()
         if self._bar is None:
             self._bar = tqdm(
                 total=pl_module.plan.max_steps,
@@ -136,15 +148,16 @@ class Monitor(Callback):
     ) -> None:
         """Evaluates where it is time to, and stops training where it is time to."""
         plan: Plan = pl_module.plan
-        if pl_module.skipped_on_end >= MAX_SKIPPED:
+        tally: Tally = pl_module.tally
+        if tally.skipped_on_end >= MAX_SKIPPED:
             raise TrainingError(
                 f"fit: the loss or its gradient was not finite for {MAX_SKIPPED} batches on end, "
-                f"up to step {pl_module.steps}; try a smaller learning_rate, or look for extreme "
+                f"up to step {tally.steps}; try a smaller learning_rate, or look for extreme "
                 "values in the data"
             )
-        late = plan.max_time is not None and pl_module.seconds >= plan.max_time
-        last = late or pl_module.steps >= plan.max_steps
-        if last or pl_module.steps % plan.evaluate_every == 0:
+        late = plan.max_time is not None and tally.seconds >= plan.max_time
+        last = late or tally.steps >= plan.max_steps
+        if last or tally.steps % plan.evaluate_every == 0:
             self._evaluate(trainer, pl_module)
         if last:
             self._stop(trainer, "max_time" if late else "max_steps")
@@ -162,8 +175,8 @@ class Monitor(Callback):
         """Ends the bar and fills in what is known at the end."""
         if self._bar is not None:
             self._bar.close()
-        self.history.skipped = module.skipped
-        self.history.rows_per_second = module.rows_seen / max(module.seconds, 1e-9)
+        self.history.skipped = module.tally.skipped
+        self.history.rows_per_second = module.tally.rows / max(module.tally.seconds, 1e-9)
 
     def _stop(self, trainer: lightning.Trainer, why: str) -> None:
         self.history.stopped = why
@@ -180,12 +193,12 @@ class Monitor(Callback):
                     name: value.detach().clone()
                     for name, value in module.model.state_dict().items()
                 }
-        history.steps.append(module.steps)
-        history.train.append(module.take_mean())
+        history.steps.append(module.tally.steps)
+        history.train.append(module.tally.take_mean())
         history.validation.append(held_out)
-        history.seconds.append(module.seconds)
+        history.seconds.append(module.tally.seconds)
         if improved:
-            history.best_step, history.best_validation = module.steps, held_out
+            history.best_step, history.best_validation = module.tally.steps, held_out
         self.waited = 0 if improved else self.waited + 1
         self._show(trainer, module)
         if self._report is not None:
@@ -208,22 +221,22 @@ class Monitor(Callback):
         return total / rows
 
     def _show(self, trainer: lightning.Trainer, module: Training) -> None:
-        history = self.history
-        speed = module.rows_seen / max(history.seconds[-1], 1e-9)
+        history, tally = self.history, module.tally
+        speed = tally.rows / max(history.seconds[-1], 1e-9)
         shown = {"train": history.train[-1], "held-out": history.validation[-1]}
         bar = {name: f"{value:.3f}" for name, value in shown.items() if math.isfinite(value)}
         bar |= {"nats, rows/s": f"{speed:.0f}"} | (
-            {"skipped": str(module.skipped)} if module.skipped else {}
+            {"skipped": str(tally.skipped)} if tally.skipped else {}
         )
         self._bar.set_postfix(bar)  # type: ignore[union-attr]
         metrics = {
             "train_nats": history.train[-1],
             "validation_nats": history.validation[-1],
-            "learning_rate": module.plan.rate(module.steps, history.seconds[-1]),
+            "learning_rate": module.plan.rate(tally.steps, history.seconds[-1]),
             "rows_per_second": speed,
-            "skipped": float(module.skipped),
+            "skipped": float(tally.skipped),
         }
         for logger in trainer.loggers:
             logger.log_metrics(
-                {k: v for k, v in metrics.items() if math.isfinite(v)}, step=module.steps
+                {k: v for k, v in metrics.items() if math.isfinite(v)}, step=tally.steps
             )

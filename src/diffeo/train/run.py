@@ -62,8 +62,8 @@ def run(
         _go(trainer, module, stream, monitor)
     if history.skipped:
         warnings.warn(
-            f"fit: {history.skipped} of {module.steps} batches were skipped, since their loss or "
-            "gradient was not finite",
+            f"fit: {history.skipped} of {module.tally.steps} batches were skipped, since their "
+            "loss or gradient was not finite",
             stacklevel=4,
         )
 
