@@ -187,8 +187,15 @@ def named(model: str, label: str = "", options: dict[str, Any] | None = None) ->
     )
 
 
+def with_several_contexts(features: int, context: int) -> Density:
+    """A model with a context of two parts, given by name."""
+    parts = {"place": (2,), "picture": (2, 2)}
+    return diffeo.create("maf", features=features, context=parts, transforms=2, hidden=(8, 8))
+
+
 MODELS = [
     *(named(model) for model in REGISTRY),
+    DensityCase("maf/several-contexts", with_several_contexts, (CONTEXT,), "maf"),
     *(named(variant.model, variant.label, variant.options) for variant in VARIANTS),
 ]
 

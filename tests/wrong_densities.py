@@ -144,7 +144,7 @@ class _Off:
     def step(self, values):
         params, self.inner = self.inner.step(values)
         self.position += 1
-        return params + 1e-6 * (self.position == self.inner.net.positions), self
+        return params + 1e-6 * (self.position == self.inner.shared.net.positions), self
 
 
 class StepsForgetTheContext(MADE):

@@ -9,6 +9,8 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily, No
 
 from diffeo.contexts import Context
 from diffeo.density import Density
+from diffeo.draws import Noise
+from diffeo.gaussian_mixture import draw_mixture, mixture_log_density
 from diffeo.nets.causal import CausalNetwork
 from diffeo.scalars.affine import soft_bound
 from diffeo.supports import LINE, Support
@@ -56,28 +58,23 @@ class GaussianMixtureHead(Head):
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """logsumexp over the components."""
-        logits, mean, log_scale = self._unpack(params)
-        scaled = (x.unsqueeze(-1) - mean) * (-log_scale).exp()
-        log_normal = -0.5 * scaled.square() - log_scale - 0.5 * math.log(2 * math.pi)
-        return torch.logsumexp(logits.log_softmax(-1) + log_normal, dim=-1)
+        return mixture_log_density(x, *self._unpack(params))
 
     def sample(self, params: Tensor, temperature: float, generator: Generator | None) -> Tensor:
         """A component by its weight, then a value; temperature multiplies the component's scale."""
-        logits, mean, log_scale = self._unpack(params)
-        weights = logits.softmax(-1).reshape(-1, self.components)
-        chosen = torch.multinomial(weights, 1, generator=generator).reshape(*params.shape[:-1], 1)
-        mean, scale = mean.gather(-1, chosen)[..., 0], log_scale.exp().gather(-1, chosen)[..., 0]
-        noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-        return mean + temperature * scale * noise
+        noise = Noise(tuple(params.shape[:-1]), params.dtype, params.device, generator)
+        return draw_mixture(*self._unpack(params), noise, temperature)
 
     def distribution(self, params: Tensor) -> Distribution:
         """A `MixtureSameFamily` of normals."""
-        logits, mean, log_scale = self._unpack(params)
-        return MixtureSameFamily(Categorical(logits=logits), Normal(mean, log_scale.exp()))
+        log_weights, means, log_scales = self._unpack(params)
+        return MixtureSameFamily(Categorical(logits=log_weights), Normal(means, log_scales.exp()))
 
     def _unpack(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits, mean, raw = params.unflatten(-1, (3, self.components)).unbind(-2)
-        return logits, mean + self.spread, soft_bound(raw, math.log(1000.0))
+        """log π, μ and s."""
+        logits, means, raw = params.unflatten(-1, (3, self.components)).unbind(-2)
+        log_scales = soft_bound(raw, math.log(1000.0))
+        return logits.log_softmax(-1), means + self.spread.to(means.dtype), log_scales
 
 
 class AutoregressiveDensity(Density):
@@ -121,7 +118,7 @@ class AutoregressiveDensity(Density):
         temperature: float,
         generator: Generator | None,
     ) -> Tensor:
-        return self._walk(batch, context, temperature, generator)[0]
+        return self._walk(batch, context, temperature, generator, score=False)[0]
 
     def _sample_and_log_prob(
         self,
@@ -131,7 +128,8 @@ class AutoregressiveDensity(Density):
         temperature: float,
         generator: Generator | None,
     ) -> tuple[Tensor, Tensor]:
-        return self._walk(batch, context, temperature, generator)
+        x, log_prob = self._walk(batch, context, temperature, generator, score=True)
+        return x, log_prob  # type: ignore[return-value]
 
     def _walk(
         self,
@@ -139,7 +137,9 @@ class AutoregressiveDensity(Density):
         context: Context,
         temperature: float,
         generator: Generator | None,
-    ) -> tuple[Tensor, Tensor]:
+        score: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """A value at each position in turn, and the log-probability of all if asked for."""
         state = self.net.stepper(batch, context)
         values: Tensor | None = None
         drawn: list[Tensor] = []
@@ -148,6 +148,7 @@ class AutoregressiveDensity(Density):
             params, state = state.step(values)
             values = self.head.sample(params, temperature, generator)
             drawn.append(values)
-            log_prob = self.head.log_prob(values, params).sum(-1)
-            total = log_prob if total is None else total + log_prob
-        return self.net.from_positions(torch.stack(drawn, dim=-2)), total  # type: ignore[return-value]
+            if score:
+                log_prob = self.head.log_prob(values, params).sum(-1)
+                total = log_prob if total is None else total + log_prob
+        return self.net.from_positions(torch.stack(drawn, dim=-2)), total

@@ -19,7 +19,8 @@ from diffeo.base_parameters import (
 from diffeo.bijections.elementwise import sum_event
 from diffeo.contexts import Context, ContextArgument, JoinContext, Shape, as_context_shape
 from diffeo.density import Density
-from diffeo.draws import Noise, choose
+from diffeo.draws import Noise
+from diffeo.gaussian_mixture import draw_mixture, mixture_log_density
 from diffeo.nets.mlp import MLP
 from diffeo.scalars.affine import soft_bound
 from diffeo.supports import UNIT, Support
@@ -266,8 +267,8 @@ class StudentT(Base):
     """Independent Student's t: heavy tails that fall off as |x|^−(ν+1).
 
     log p(x) = Σ_i log Γ((ν+1)/2) − log Γ(ν/2) − ½ log πν − log σ_i − (ν+1)/2 log(1 + z_i²/ν),
-    z = (x − μ)/σ; μ = 0 and σ = 1, fixed or where learning starts. Samples are z = n √(ν/2g) with
-    n ~ N(0, 1), g ~ Gamma(ν/2).
+    where z = (x − μ)/σ; μ = 0 and σ = 1, fixed or where learning starts. A sample is
+    z = n √(ν / 2g) with n ~ N(0, 1) and g ~ Gamma(ν/2).
 
     Args:
         shape: event shape, or the number of features; None for extents given at sampling.
@@ -364,20 +365,10 @@ class GaussianMixture(Base):
         self.learned = learned
 
     def _log_density(self, x: Tensor, context: Context) -> Tensor:
-        log_weights, means, log_scales = self._components(x.dtype)
-        z = (x.unsqueeze(-1) - means) * (-log_scales).exp()
-        # Beyond, z² overflows in all components at once, and logsumexp's gradient would be NaN.
-        limit = math.sqrt(torch.finfo(x.dtype).max) / 10
-        z = z.clamp(min=-limit, max=limit)
-        return torch.logsumexp(log_weights - 0.5 * z.square() - log_scales - _HALF_LOG_2PI, dim=-1)
+        return mixture_log_density(x, *self._components(x.dtype))
 
     def _draw(self, noise: Noise, context: Context, temperature: float) -> Tensor:
-        log_weights, means, log_scales = self._components(noise.dtype)
-        chosen = choose(log_weights, noise.uniform()).unsqueeze(-1)
-        size = (*noise.size, self.components)
-        loc = means.expand(size).gather(-1, chosen).squeeze(-1)
-        log_scale = log_scales.expand(size).gather(-1, chosen).squeeze(-1)
-        return loc + temperature * log_scale.exp() * noise.normal()
+        return draw_mixture(*self._components(noise.dtype), noise, temperature)
 
     def _components(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         log_weights = self.logits.to(dtype).log_softmax(-1)

@@ -53,7 +53,8 @@ def context_batch(owner: str, context: Context, declared: ContextShape) -> tuple
 
     Raises:
         TypeError: if a tensor was declared and a dict given, or the reverse, or nothing.
-        ValueError: if names or event shapes differ from the declared ones.
+        ValueError: if names or event shapes differ from the declared ones, or the batch shapes of a
+            dict's parts do not broadcast.
     """
     if declared is None or context is None:
         if declared is not None:
@@ -71,8 +72,13 @@ def context_batch(owner: str, context: Context, declared: ContextShape) -> tuple
             raise ValueError(
                 f"{owner}: context must hold {sorted(declared)}, got {sorted(context)}"
             )
-        batches = [_batch(owner, f"context[{k!r}]", context[k], declared[k]) for k in declared]
-        return tuple(torch.broadcast_shapes(*batches))
+        batches = {k: _batch(owner, f"context[{k!r}]", context[k], declared[k]) for k in declared}
+        try:
+            return tuple(torch.broadcast_shapes(*batches.values()))
+        except RuntimeError:
+            raise ValueError(
+                f"{owner}: the batch shapes of the context's parts do not broadcast, got {batches}"
+            ) from None
     return _batch(owner, "context", context, declared)
 
 
@@ -103,6 +109,18 @@ def expand_context(context: Context, declared: ContextShape, batch: Sequence[int
 def _expand(value: Tensor, declared: Shape, batch: Sequence[int]) -> Tensor:
     cut = value.dim() - len(declared)
     return value.expand((*batch, *value.shape[cut:]))
+
+
+def as_floating(context: Context, dtype: torch.dtype) -> Context:
+    """The context with whole numbers and booleans as numbers of that dtype; others stay."""
+    if context is None:
+        return None
+    if isinstance(context, Tensor):
+        return context if context.is_floating_point() else context.to(dtype)
+    return {
+        name: value if value.is_floating_point() else value.to(dtype)
+        for name, value in context.items()
+    }
 
 
 def describe(shape: Shape) -> str:
@@ -163,8 +181,11 @@ class JoinContext(nn.Module):
             return context.flatten(-rank) if rank > 1 else context  # type: ignore[union-attr,return-value]
         batch = context_batch("JoinContext", context, self.shapes)
         parts = expand_context(context, self.shapes, batch)
-        dtype = torch.get_default_dtype()
-        flat = [parts[k].reshape(*batch, -1) for k in self.shapes]  # type: ignore[index]
-        floating = [part for part in flat if part.is_floating_point()]
-        dtype = floating[0].dtype if floating else dtype
-        return torch.cat([part.to(dtype) for part in flat], dim=-1)
+        # Not −1 for the last extent, which a batch of no rows leaves undecided.
+        flat = [
+            parts[name].reshape(*batch, torch.Size(shape).numel())  # type: ignore[index,arg-type]
+            for name, shape in self.shapes.items()
+        ]
+        # Beside floating-point numbers whole ones take their dtype; alone they stay whole numbers.
+        dtype = next((part.dtype for part in flat if part.is_floating_point()), None)
+        return torch.cat([part if dtype is None else part.to(dtype) for part in flat], dim=-1)

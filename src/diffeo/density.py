@@ -17,6 +17,7 @@ from diffeo.contexts import (
     ContextShape,
     Shape,
     as_context_shape,
+    as_floating,
     broadcast_batch,
     context_batch,
     describe,
@@ -132,7 +133,8 @@ class Density(nn.Module, ABC):
         Shapes: out: (*n, *context_batch, *event).
 
         Raises:
-            TypeError: if the context is missing or not wanted, or n is not of whole numbers.
+            TypeError: if the context is missing or not wanted, n is not of whole numbers, or the
+                temperature is not a number.
             ValueError: if n or the temperature is negative, the model has no temperature, or a
                 shape does not fit.
         """
@@ -208,8 +210,9 @@ class Density(nn.Module, ABC):
         Shape (*batch,). For whole-number data, dequantized inside the model, this is the bits/dim
         of the tables in papers.
         """
+        log_prob = self.log_prob(x, context, samples=samples)
         dimensions = math.prod(x.shape[x.dim() - len(self.event_shape) :])
-        return self.log_prob(x, context, samples=samples) / (-dimensions * math.log(2))
+        return log_prob / (-dimensions * math.log(2))
 
     def initialize(self, x: Tensor, context: Context = None) -> None:
         """Sets what is set from data, before training. Most densities have nothing to set."""
@@ -219,7 +222,12 @@ class Density(nn.Module, ABC):
         return type(self).__name__
 
     def _prepare(self, context: Context) -> Context:
-        return context
+        """The context as the parts of the model see it: whole numbers are numbers like others."""
+        if context is None:
+            return None
+        reference = self._reference()
+        dtype = torch.get_default_dtype() if reference is None else reference.dtype
+        return as_floating(context, dtype)
 
     def _need_gradients(self) -> None:
         if not self.reparameterized:
@@ -287,7 +295,7 @@ class Density(nn.Module, ABC):
             parts = {"context": context} if isinstance(context, Tensor) else context
             for what, value in parts.items():  # type: ignore[union-attr]
                 self._check_device(what, value, reference)
-                # Whole numbers may be classes, for a context network to look up.
+                # Whole numbers may have any dtype: `_prepare` sees to them.
                 if value.is_floating_point():
                     self._check_dtype(what, value, reference)
         return batch
@@ -313,6 +321,12 @@ class Density(nn.Module, ABC):
         event_shape: Sequence[int] | None,
     ) -> tuple[tuple[int, ...], tuple[int, ...], Context, float, Generator | None]:
         leading = self._admit_count(n)
+        try:
+            temperature = float(temperature)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{self._name}: temperature must be a number, got {temperature!r}"
+            ) from None
         if not 0 <= temperature < math.inf:
             raise ValueError(f"{self._name}: temperature must be 0 or more, got {temperature}")
         if temperature != 1 and not self.scalable:
@@ -327,7 +341,7 @@ class Density(nn.Module, ABC):
                 f"{self._name}: give sample(…, event_shape=…) to fill {self.event_shape}"
             )
         batch = (*leading, *self._context_batch(context))
-        return batch, shape, self._prepare(context), float(temperature), generator  # type: ignore[return-value]
+        return batch, shape, self._prepare(context), temperature, generator  # type: ignore[return-value]
 
     def extra_repr(self) -> str:
         """Event shape, context, and whether log_prob is a bound."""
@@ -425,7 +439,10 @@ class Flow(Density):
             self.base.initialize(z, context)
 
     def _prepare(self, context: Context) -> Context:
-        return context if self.context_net is None or context is None else self.context_net(context)
+        # A context network meets whole numbers as they are: they may be classes for it to look up.
+        if self.context_net is not None and context is not None:
+            context = self.context_net(context)
+        return super()._prepare(context)
 
     def _log_prob(self, x: Tensor, context: Context) -> Tensor:
         z, ladj = self.bijection(x, context)

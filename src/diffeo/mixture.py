@@ -13,15 +13,15 @@ from diffeo.draws import Noise, choose
 class Mixture(Density):
     """A mixture of densities of the whole event, with learned weights.
 
-    log p(x|c) = log Σ_k π_k p_k(x|c), π = softmax(logits). A sample picks a component by its
-    weight and draws from it; it has no gradients, since the choice has none. The temperature goes
-    to the components.
+    log p(x|c) = log Σ_k π_k p_k(x|c), π = softmax(logits). A sample picks a component by its weight
+    and draws from it; it has no gradients, since the choice has none. The temperature goes to the
+    components.
 
     Where a component's log_prob is a bound, so is the mixture's.
 
     Args:
-        components: the p_k, all of one event shape and support; those that take a context take
-            the same one.
+        components: the p_k, all of one event shape and support; those that take a context take the
+            same one.
         weights: where the π_k start, positive; equal unless told.
 
     Raises:

@@ -32,8 +32,9 @@ class Outcome:
 
 
 @pytest.fixture
-def diffeo(capsys):
-    """Runs the command in this process."""
+def diffeo(capsys, monkeypatch):
+    """Runs the command in this process, in a terminal of 100 columns."""
+    monkeypatch.setenv("COLUMNS", "100")
 
     def call(*arguments: object) -> Outcome:
         capsys.readouterr()

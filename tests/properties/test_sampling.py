@@ -5,6 +5,7 @@ import torch
 
 from tests.densities import ALL, MODELS
 from tests.properties import sampling
+from tests.properties.checks import _map
 from tests.properties.matrix import cells
 from tests.tolerances import tolerance
 
@@ -40,4 +41,5 @@ def test_every_way_to_sample_is_the_same_distribution(case, context, dtype):
     paired = density.sample_and_log_prob(n, one)[0]
     sampling.check_same_distribution(direct, paired)
     if one is not None:
-        sampling.check_same_distribution(direct, density.sample((), one.expand(n, -1)))
+        many = _map(one, lambda part: part.expand(n, *part.shape))
+        sampling.check_same_distribution(direct, density.sample((), many))

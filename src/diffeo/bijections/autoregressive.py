@@ -16,10 +16,10 @@ class Autoregressive(Bijection):
 
     The forward direction is one parallel pass of the network. The inverse is sequential, through
     the network's stepper, at a total cost of about one parallel pass. It is differentiable: up to
-    `unroll` positions the steps themselves are recorded; beyond, gradients come from the implicit
-    function theorem, Jᵀw = v being solved by fixed-point iteration w ← (v − (Jᵀ − diag J)w) / diag
-    J, which ends after at most as many rounds as there are positions, and stops when it has
-    converged.
+    `unroll` positions the steps themselves are recorded. Beyond, gradients come from the implicit
+    function theorem: Jᵀw = v is solved by the fixed-point iteration w ← (v − (Jᵀ − S) w) / S,
+    S = diag J, which is exact after as many rounds as there are positions and stops as soon as it
+    has converged.
 
     With one position there is no past: the map is elementwise, with parameters that depend on the
     context alone.
@@ -34,10 +34,9 @@ class Autoregressive(Bijection):
         ValueError: if the network gives another number of parameters than τ takes, or τ changes the
             support.
 
-    Reference: Papamakarios, Pavlakou & Murray, 2017, Masked autoregressive flow, arXiv:1705.07057;
-        run backwards, as
-    `Inverse(Autoregressive(…))`: Kingma et al., 2016, Inverse autoregressive flow,
-    arXiv:1606.04934.
+    Reference: Papamakarios, Pavlakou & Murray, 2017, Masked autoregressive flow, arXiv:1705.07057.
+        Run backwards, as `Inverse(Autoregressive(…))`: Kingma et al., 2016, Inverse autoregressive
+        flow, arXiv:1606.04934.
     """
 
     def __init__(self, scalar: ScalarMap, net: CausalNetwork, unroll: int = 64) -> None:

@@ -27,8 +27,7 @@ class Coupling(Bijection):
         ValueError: if τ changes the support, which couldn't hold for the kept part.
 
     Reference: Dinh, Krueger & Bengio, 2014, NICE, arXiv:1410.8516; Dinh, Sohl-Dickstein & Bengio,
-        2016, RealNVP,
-    arXiv:1605.08803.
+        2016, RealNVP, arXiv:1605.08803.
     """
 
     def __init__(self, partition: Partition, scalar: ScalarMap, net: nn.Module) -> None:

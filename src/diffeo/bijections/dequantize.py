@@ -15,11 +15,12 @@ from diffeo.supports import Support
 class Dequantize(Bijection):
     """Uniform dequantization: v = s (x + u), u ~ U[0, 1)ᴰ, for x_i in {0, …, K_i − 1}.
 
-    Inverse: x = ⌊v / s⌋, and the nearest level where v lies beyond them. s_i = max_j K_j / K_i,
-        which is 1 where all elements have the same number of levels; it makes every element fill
-        the same interval, [0, max K). log q(u|x) = 0, so that the contribution is Σ log s_i forward
-        and −Σ log s_i back, and a density p(v) gives E_u log p(v) + Σ log s_i ≤ log P(x). Forward
-        it is −∞ for an element above its own levels.
+    Inverse: x = ⌊v / s⌋, and the nearest level where v lies beyond them.
+
+    s_i = max_j K_j / K_i, which is 1 where all elements have the same number of levels; it makes
+    every element fill the same interval, [0, max K). log q(u|x) = 0, so that the contribution is
+    Σ log s_i forward and −Σ log s_i back, and a density p(v) gives
+    E_u log p(v) + Σ log s_i ≤ log P(x). Forward it is −∞ for an element above its own levels.
 
     In floating point too v stays below s (x + 1), so that x always comes back as it was.
     `fixed_noise` fixes u.

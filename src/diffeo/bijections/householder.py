@@ -17,7 +17,7 @@ def householder_product(vectors: Tensor, columns: int | None = None) -> Tensor:
     Shapes: vectors: (*batch, K, D); out: (*batch, D, columns).
 
     Reference: Joffrain, Low, Quintana-Ortí, van de Geijn & Van Zee, 2006, Accumulating Householder
-    transformations, revisited, doi:10.1145/1141885.1141886.
+        transformations, revisited, doi:10.1145/1141885.1141886.
     """
     count, features = vectors.shape[-2:]
     columns = features if columns is None else columns

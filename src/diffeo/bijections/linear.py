@@ -61,6 +61,7 @@ class LULinear(Bijection):
     """A matrix in triangular factors: z = P L U x + b; log|det| = Σ s_i.
 
     Inverse: x = U⁻¹ L⁻¹ Pᵀ (z − b).
+
     P is a fixed permutation, L lower triangular with a diagonal of ones, U upper triangular with
     the diagonal exp(s_i), s_i = a_i / (1 + |a_i| / B) in (−B, B). Starts at P. Both directions cost
     O(D²) for each x, the log-determinant O(D).

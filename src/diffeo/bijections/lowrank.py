@@ -32,10 +32,11 @@ class Planar(Bijection):
     """Planar flow: moves points along one direction, by how far they lie along another.
 
     f(x) = x + û tanh(wᵀx + b); log|det| = log(1 + wᵀû tanh′(wᵀx + b)).
-    û = u + (m(wᵀu) − wᵀu) w / ‖w‖², m(a) = a for a ≥ 0, (1 − δ)(eᵃ − 1) for a < 0, so that
+    Inverse: x = z − û tanh(α), α the root of α + wᵀû tanh α = wᵀz + b.
+
+    û = u + (m(wᵀu) − wᵀu) w / ‖w‖², with m(a) = a for a ≥ 0 and (1 − δ)(eᵃ − 1) for a < 0, so that
     wᵀû = m(wᵀu) > −1 + δ: the slope along w is at least δ = 0.001. (The paper's m(a) is
     −1 + log(1 + eᵃ), which is not 0 at 0: û would grow without limit as w → 0.)
-    Inverse: x = z − û tanh(α), α the root of α + wᵀû tanh α = wᵀz + b.
 
     Starts within about 0.01 of the identity, with a random w.
 
@@ -163,12 +164,13 @@ class Radial(Bijection):
 class Sylvester(Bijection):
     """Sylvester flow: a planar flow with M directions at once.
 
-    f(x) = x + Q R tanh(R̃ Qᵀx + b); log|det| = Σ_i log(1 + r_ii r̃_ii tanh′(R̃ Qᵀx + b)_i). Q, of D
-    × M, has orthonormal columns: the first of a product of Householder reflections. R and R̃ are
-    upper triangular; r_ii = κ tanh a_i and r̃_ii = κ tanh ã_i, κ² = 1 − δ, so that every slope 1 +
-    r_ii r̃_ii tanh′ is at least δ = 0.001.
-    Inverse: y = Qᵀx solves y + R tanh(R̃y + b) = Qᵀz, one increasing equation a coordinate, from
-        the last to the first; x = z − Q R tanh(R̃y + b). It takes M solves, one after another.
+    f(x) = x + Q R tanh(R̃ Qᵀx + b); log|det| = Σ_i log(1 + r_ii r̃_ii tanh′(R̃ Qᵀx + b)_i).
+    Inverse: x = z − Q R tanh(R̃y + b), where y = Qᵀx solves y + R tanh(R̃y + b) = Qᵀz, one increasing
+    equation a coordinate, from the last to the first: M solves, one after another.
+
+    Q (D × M) has orthonormal columns, the first M of a product of Householder reflections. R and R̃
+    are upper triangular, with r_ii = κ tanh a_i and r̃_ii = κ tanh ã_i, κ² = 1 − δ, so that every
+    slope 1 + r_ii r̃_ii tanh′ is at least δ = 0.001.
 
     Starts within about 0.01 of the identity, with random Q and R̃.
 

@@ -53,10 +53,7 @@ def train_command(name: str, preset: str | None) -> type[Train]:
 
     options = model_options(name)
     entry = registry.find(name)
-    if preset is not None and preset not in entry.presets:
-        there_are = ", ".join(entry.presets) or "none"
-        raise ValueError(f"{name}: no preset is called {preset!r}; there are: {there_are}")
-    chosen: Mapping[str, Any] = entry.presets[preset] if preset is not None else {}
+    chosen = entry.preset(preset)
     fields = [
         _field(key, option, chosen.get(key, option.default)) for key, option in options.items()
     ]

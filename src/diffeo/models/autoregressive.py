@@ -104,7 +104,7 @@ def maf(
         dropout: rate in the networks.
     """
     features = features_of("maf", shape)
-    at_least("maf", 1, transforms=transforms, components=components)
+    at_least("maf", 1, transforms=transforms, components=components, bins=bins)
     width, declared, join = vector_context(context)
     nets = {"activation": activation, "residual": residual, "dropout": dropout}
     parts: list[Bijection] = []
@@ -163,7 +163,7 @@ def iaf(
         dropout: rate in the networks.
     """
     features = features_of("iaf", shape)
-    at_least("iaf", 1, transforms=transforms, components=components)
+    at_least("iaf", 1, transforms=transforms, components=components, bins=bins)
     width, declared, join = vector_context(context)
     parts: list[Bijection] = []
     for i in range(transforms):
@@ -223,7 +223,7 @@ def nsf(
         dropout: rate in the networks.
     """
     features = features_of("nsf", shape)
-    at_least("nsf", 1, transforms=transforms)
+    at_least("nsf", 1, transforms=transforms, bins=bins)
     width, declared, join = vector_context(context)
     parts: list[Bijection] = []
     for i in range(transforms):
@@ -286,7 +286,9 @@ def naf(
     base: str = "normal",
     activation: str = "elu",
 ) -> Flow:
-    """Neural autoregressive flow: each variable through a small monotone network (DDSF).
+    """Neural autoregressive flow: each variable through a small monotone network.
+
+    The deep sigmoidal flow (DSF) with one layer, the dense deep one (DDSF) with more.
 
     Args:
         shape: (D,).

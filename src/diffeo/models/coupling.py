@@ -152,7 +152,7 @@ def realnvp(
         dropout: rate in the networks.
     """
     features = features_of("realnvp", shape)
-    at_least("realnvp", 1, transforms=transforms)
+    at_least("realnvp", 1, transforms=transforms, components=components)
     one_of("realnvp", "partition", partition, PARTITIONS)
     width, declared, join = vector_context(context)
     parts: list[Bijection] = []
@@ -199,7 +199,7 @@ def glow1d(
         activation: of the networks.
     """
     features = features_of("glow1d", shape)
-    at_least("glow1d", 1, transforms=transforms)
+    at_least("glow1d", 1, transforms=transforms, components=components)
     width, declared, join = vector_context(context)
     parts: list[Bijection] = []
     for i in range(transforms):
@@ -262,7 +262,7 @@ def nsf_coupling(
         dropout: rate in the networks.
     """
     features = features_of("nsf_coupling", shape)
-    at_least("nsf_coupling", 1, transforms=transforms)
+    at_least("nsf_coupling", 1, transforms=transforms, bins=bins)
     one_of("nsf_coupling", "partition", partition, PARTITIONS)
     width, declared, join = vector_context(context)
     parts: list[Bijection] = []

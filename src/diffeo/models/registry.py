@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,19 @@ class ModelEntry:
         parameters = inspect.signature(self.build).parameters
         return {name: p for name, p in parameters.items() if name not in ("shape", "context")}
 
+    def preset(self, name: str | None) -> Mapping[str, Any]:
+        """The options of that preset; none for None.
+
+        Raises:
+            ValueError: if there is no such preset.
+        """
+        if name is None:
+            return {}
+        if name not in self.presets:
+            there_are = _there_are(name, self.presets)
+            raise ValueError(f"{self.name}: no preset is called {name!r}{there_are}")
+        return self.presets[name]
+
 
 MODELS: dict[str, ModelEntry] = {}
 """Every named model. One that is not here does not exist: saving, the command line and the tests
@@ -64,9 +77,7 @@ def find(name: str) -> ModelEntry:
     """
     if name in MODELS:
         return MODELS[name]
-    near = difflib.get_close_matches(str(name), MODELS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"no model is called {name!r}{hint} There are: {', '.join(MODELS)}")
+    raise ValueError(f"no model is called {name!r}{_there_are(name, MODELS)}")
 
 
 def create(
@@ -116,15 +127,11 @@ def create(
     """
     entry = find(name)
     event = _as_event_shape(name, features, shape)
-    chosen = {**_preset(entry, preset), **options}
+    chosen = {**entry.preset(preset), **options}
     unknown = [option for option in chosen if option not in entry.options]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], entry.options, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise TypeError(
-            f"{name}: no option is called {unknown[0]!r}{hint} "
-            f"There are: {', '.join(entry.options)}"
-        )
+        there_are = _there_are(unknown[0], entry.options)
+        raise TypeError(f"{name}: no option is called {unknown[0]!r}{there_are}")
     chosen = {
         option: tuple(value) if isinstance(value, list) else value
         for option, value in chosen.items()
@@ -182,13 +189,12 @@ def _as_event_shape(
     return event  # type: ignore[return-value]
 
 
-def _preset(entry: ModelEntry, preset: str | None) -> Mapping[str, Any]:
-    if preset is None:
-        return {}
-    if preset not in entry.presets:
-        there_are = ", ".join(entry.presets) or "none"
-        raise ValueError(f"{entry.name}: no preset is called {preset!r}. There are: {there_are}")
-    return entry.presets[preset]
+def _there_are(name: object, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest one, and all."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"{hint} There are: {', '.join(known) or 'none'}"
 
 
 def _with_front(

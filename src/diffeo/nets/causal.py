@@ -30,11 +30,10 @@ class CausalNetwork(nn.Module, ABC):
     A *position* is an index in a fixed order of the event (a variable, a time step, a pixel) and
     holds one or several values. The network runs in two ways that agree:
 
-    - `net(x, context)`: the parameters of every position in one parallel pass, (*batch, *event,
-    num_params);
+    - `net(x, context)`: the parameters of every position in one parallel pass,
+      (*batch, *event, num_params);
     - `net.stepper(batch, context)`: the same, position by position, from cached state, at a total
-    cost of about one
-      parallel pass.
+      cost of about one parallel pass.
     """
 
     event_shape: Shape

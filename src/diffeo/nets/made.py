@@ -111,7 +111,8 @@ class MADE(CausalNetwork):
 
     def stepper(self, batch: Sequence[int], context: Context = None) -> "MADEStepper":
         """The state before the first variable."""
-        return MADEStepper(self, tuple(batch), context)
+        shared = _Shared(self, tuple(batch), context)
+        return MADEStepper(shared, shared.empty_caches())
 
     def to_positions(self, x: Tensor) -> Tensor:
         """(*batch, D) → (*batch, D, 1), in the network's order."""
@@ -155,74 +156,89 @@ class MADEStepper(Stepper):
     Keeps, for every masked layer, its input as far as it is known. A step computes the hidden units
     of one degree, layer by layer, from the prefix of each cache, and then the parameters of one
     variable.
+
+    Nothing is assigned to once made: what a captured graph does to objects before a compiled loop,
+    such as a solver's, may be lost behind it.
     """
 
-    def __init__(self, net: MADE, batch: tuple[int, ...], context: Context) -> None:
-        self.net, self.batch = net, batch
-        self.position = 0
-        self.rows = math.prod(batch)
-        dtype, device = net.entry.weight.dtype, net.entry.weight.device
-        in_place = not torch.is_grad_enabled() and not is_traced()
-        self.entry_weight = net.entry.weight.index_select(1, net._to_order)  # type: ignore[arg-type]
-        self.from_context = self._flat(net.context_entry, context)
-        self.gates = [torch.sigmoid(self._flat(gate, context)) for gate in net.gates]  # type: ignore[arg-type]
-        widths = [net.features] + [
-            width for width in net.hidden for _ in range(2 if net.residual else 1)
-        ]
-        widths += [net.hidden[-1]] if net.residual else []
-        self.caches = [_Cache(self.rows, width, dtype, device, in_place) for width in widths]
+    def __init__(self, shared: "_Shared", caches: Sequence["_Cache"], position: int = 0) -> None:
+        self.shared, self.caches, self.position = shared, caches, position
 
     def step(self, values: Tensor | None) -> tuple[Tensor, "MADEStepper"]:
         """Parameters (*batch, 1, num_params) of the next variable in the order."""
-        net, i = self.net, self.position
+        net, i = self.shared.net, self.position
+        caches = list(self.caches)
         if values is not None:
-            self.caches[0].append(values.reshape(self.rows, 1))
+            caches[0] = caches[0].append(values.reshape(self.shared.rows, 1))
         if net.residual:
-            self._residual_units(i)
+            self._residual_units(caches)
         else:
-            self._plain_units(i)
+            self._plain_units(caches)
         variable = net.order[i]
         first = variable * net.num_params
         end = net._ends[-1][i]
         weight = net.exit.weight[first : first + net.num_params, :end]
         bias = net.exit.bias[first : first + net.num_params]
-        params = F.linear(self.caches[-1].prefix(end), weight, bias)
-        self.position += 1
-        return params.reshape(*self.batch, 1, net.num_params), self
+        params = F.linear(caches[-1].prefix(end), weight, bias)
+        params = params.reshape(*self.shared.batch, 1, net.num_params)
+        return params, MADEStepper(self.shared, caches, i + 1)
 
-    def _entry_units(self, start: int, end: int, i: int) -> Tensor:
-        net = self.net
-        h = F.linear(
-            self.caches[0].prefix(i), self.entry_weight[start:end, :i], net.entry.bias[start:end]
-        )
-        return h if self.from_context is None else h + self.from_context[:, start:end]
+    def _entry_units(self, known: Tensor, start: int, end: int) -> Tensor:
+        shared, entry = self.shared, self.shared.net.entry
+        weight = shared.entry_weight[start:end, : known.shape[1]]
+        h = F.linear(known, weight, entry.bias[start:end])
+        return h if shared.from_context is None else h + shared.from_context[:, start:end]
 
-    def _plain_units(self, i: int) -> None:
-        net = self.net
+    def _plain_units(self, caches: list["_Cache"]) -> None:
+        net, i = self.shared.net, self.position
         for depth, ends in enumerate(net._ends):
             start, end = ends[i - 1] if i else 0, ends[i]
             if start == end:
                 continue
             if depth == 0:
-                h = self._entry_units(start, end, i)
+                h = self._entry_units(caches[0].prefix(i), start, end)
             else:
-                known = self.caches[depth].prefix(net._ends[depth - 1][i])
+                known = caches[depth].prefix(net._ends[depth - 1][i])
                 h = _some_units(net.layers[depth - 1], known, start, end)
-            self.caches[depth + 1].append(net._activate(h))
+            caches[depth + 1] = caches[depth + 1].append(net._activate(h))
 
-    def _residual_units(self, i: int) -> None:
-        net = self.net
+    def _residual_units(self, caches: list["_Cache"]) -> None:
+        net, i, gates = self.shared.net, self.position, self.shared.gates
         start, end = net._ends[0][i - 1] if i else 0, net._ends[0][i]
         if start == end:
             return
-        h = self._entry_units(start, end, i)
+        h = self._entry_units(caches[0].prefix(i), start, end)
         for block, (first, second) in enumerate(net.layers):  # type: ignore[misc]
-            outer, inner = self.caches[2 * block + 1], self.caches[2 * block + 2]
-            outer.append(net._activate(h))
-            inner.append(net._activate(_some_units(first, outer.prefix(end), start, end)))
+            outer = caches[2 * block + 1].append(net._activate(h))
+            units = _some_units(first, outer.prefix(end), start, end)
+            inner = caches[2 * block + 2].append(net._activate(units))
+            caches[2 * block + 1], caches[2 * block + 2] = outer, inner
             change = _some_units(second, inner.prefix(end), start, end)
-            h = h + (change * self.gates[block][:, start:end] if self.gates else change)
-        self.caches[-1].append(h)
+            h = h + (change * gates[block][:, start:end] if gates else change)
+        caches[-1] = caches[-1].append(h)
+
+
+class _Shared:
+    """What all steps over one batch share: the network, and all that the context says to it."""
+
+    def __init__(self, net: MADE, batch: tuple[int, ...], context: Context) -> None:
+        self.net, self.batch, self.rows = net, batch, math.prod(batch)
+        self.entry_weight = net.entry.weight.index_select(1, net._to_order)  # type: ignore[arg-type]
+        self.from_context = self._flat(net.context_entry, context)
+        self.gates = [torch.sigmoid(self._flat(gate, context)) for gate in net.gates]  # type: ignore[arg-type]
+
+    def empty_caches(self) -> list["_Cache"]:
+        """A cache for the variables and for the input of every masked layer."""
+        net = self.net
+        widths = [net.features]
+        widths += [width for width in net.hidden for _ in range(2 if net.residual else 1)]
+        widths += [net.hidden[-1]] if net.residual else []
+        in_place = not torch.is_grad_enabled() and not is_traced()
+        like = net.entry.weight
+        return [
+            _Cache(like.new_empty(self.rows, width if in_place else 0), 0, in_place)
+            for width in widths
+        ]
 
     def _flat(self, layer: nn.Module | None, context: Context) -> Tensor | None:
         if layer is None:
@@ -240,23 +256,18 @@ def _some_units(layer: nn.Module, known: Tensor, start: int, end: int) -> Tensor
 class _Cache:
     """A matrix that grows by columns: in place where nothing looks back, else by concatenation."""
 
-    def __init__(
-        self, rows: int, width: int, dtype: torch.dtype, device: torch.device, in_place: bool
-    ) -> None:
-        self.in_place = in_place
-        self.known = 0
-        self.data = torch.empty(rows, width if in_place else 0, dtype=dtype, device=device)
+    def __init__(self, data: Tensor, known: int, in_place: bool) -> None:
+        self.data, self.known, self.in_place = data, known, in_place
 
-    def append(self, columns: Tensor) -> None:
+    def append(self, columns: Tensor) -> "_Cache":
+        """The cache with more columns; in place, the old one's memory is the new one's."""
+        known = self.known + columns.shape[1]
         if self.in_place:
-            self.data[:, self.known : self.known + columns.shape[1]] = columns
-        else:
-            self.data = (
-                columns
-                if self.known == 0
-                else torch.cat([self.data.to(columns.dtype), columns], dim=1)
-            )
-        self.known += columns.shape[1]
+            self.data[:, self.known : known] = columns
+            return _Cache(self.data, known, True)
+        if self.known == 0:
+            return _Cache(columns, known, False)
+        return _Cache(torch.cat([self.data.to(columns.dtype), columns], dim=1), known, False)
 
     def prefix(self, end: int) -> Tensor:
         return self.data[:, :end]

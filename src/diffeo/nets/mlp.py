@@ -28,10 +28,9 @@ def activation_named(name: str) -> Callable[[Tensor], Tensor]:
 class MLP(nn.Module):
     """A conditioner for vectors: (x, context) ↦ parameters, zero at the start.
 
-    Plain: h₁ = a(W₁x + Vc + b₁), h_{l+1} = a(W_l h_l + b_l), θ = W h + b with W = b = 0 at the
-        start. Residual
-    (Durkan et al., 2019, arXiv:1906.04032): h ← h + (W′ a(W a(h) + …) + …) ⊙ σ(V_l c), one block a
-    hidden layer.
+    Plain: h₁ = a(W₁x + Vc + b₁), h_{l+1} = a(W_l h_l + b_l), θ = W h + b; W = b = 0 at the start.
+    Residual: h ← h + (W′ a(W a(h) + …) + …) ⊙ σ(V_l c), one block a hidden layer, between an affine
+    first layer and the same last one.
 
     Args:
         features: how many inputs; 0 for a network of the context alone, or of nothing (learned
@@ -47,6 +46,9 @@ class MLP(nn.Module):
     Raises:
         ValueError: if a width is not positive, blocks differ in width, or the activation is
             unknown.
+
+    Reference: the residual form: Durkan, Bekasov, Murray & Papamakarios, 2019, Neural Spline Flows,
+        arXiv:1906.04032.
     """
 
     def __init__(
@@ -121,6 +123,8 @@ class MLP(nn.Module):
 
 def check_hidden(owner: str, hidden: Sequence[int], residual: bool) -> None:
     """Refuses no layers, widths that are not positive, and residual blocks of different widths."""
+    if isinstance(hidden, str) or not isinstance(hidden, Sequence):
+        raise TypeError(f"{owner}: hidden must be a tuple of widths, got {hidden!r}")
     if not hidden:
         raise ValueError(f"{owner}: needs at least one hidden layer, got hidden={hidden!r}")
     if any(not isinstance(width, int) or width < 1 for width in hidden):

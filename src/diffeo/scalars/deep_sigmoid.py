@@ -49,7 +49,7 @@ class DeepSigmoid(ScalarMap):
         ValueError: if there are no units or no layers.
 
     Reference: Huang, Krueger, Lacoste & Courville, 2018, Neural Autoregressive Flows,
-    arXiv:1804.00779.
+        arXiv:1804.00779.
     """
 
     log_scale_bound = math.log(1000.0)
