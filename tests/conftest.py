@@ -11,9 +11,11 @@ import torch
 
 TYPECHECK = os.environ.get("DIFFEO_TYPECHECK") == "1"
 if TYPECHECK:
+    from beartype import BeartypeConf
     from beartype.claw import beartype_package
 
-    beartype_package("diffeo")
+    # `noise` registers a torch operator, which a checked function is not.
+    beartype_package("diffeo", conf=BeartypeConf(claw_skip_package_names=("diffeo.noise",)))
 
 # One thread a process: results don't depend on how sums are shared out, and processes side by
 # side don't fight over cores.

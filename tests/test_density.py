@@ -66,7 +66,7 @@ class Open(Bijection):
 class Rounded(Bijection):
     """Uniform dequantization of whole numbers 0 … 3, as a line: z = x + u."""
 
-    domain = Support(0, 3, closed=True, integer=True)
+    domain = Support(0.0, 3.0, closed=True, integer=True)
     codomain = Support(0, 4, closed=True)
     stochastic = True
 
@@ -354,6 +354,24 @@ def test_whole_number_contexts_reach_the_context_net():
     assert flow.sample(3, classes).shape == (3, 2, 2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_whole_number_contexts_are_numbers_without_a_context_net(dtype):
+    x, context = torch.randn(5, 2, dtype=dtype), torch.randint(4, (5, CONTEXT))
+    flow = conditional().to(dtype)
+    torch.testing.assert_close(flow.log_prob(x, context), flow.log_prob(x, context.to(dtype)))
+    assert flow.sample(3, context).dtype == dtype
+    joined = Flow(
+        flow.base,
+        flow.bijection,
+        context={"age": 1, "sites": 2},
+        context_net=JoinContext({"age": (1,), "sites": (2,)}),
+    )
+    parts = {"age": context[:, :1], "sites": context[:, 1:]}
+    torch.testing.assert_close(joined.log_prob(x, parts), flow.log_prob(x, context))
+    parts["sites"] = parts["sites"].to(dtype)
+    torch.testing.assert_close(joined.log_prob(x, parts), flow.log_prob(x, context))
+
+
 @pytest.mark.parametrize("method", ["log_prob", "encode", "decode"])
 def test_contexts_are_checked(method):
     x = torch.randn(5, 2)
@@ -372,6 +390,10 @@ def test_contexts_are_checked(method):
         getattr(flow, method)(x, torch.randn(5, CONTEXT).double())
     with pytest.raises(ValueError, match="context is on meta"):
         getattr(flow, method)(x, torch.randn(5, CONTEXT, device="meta"))
+    join = JoinContext({"a": (1,), "b": (2,)})
+    flow = Flow(flow.base, flow.bijection, context=join.shapes, context_net=join)
+    with pytest.raises(ValueError, match="parts do not broadcast"):
+        getattr(flow, method)(x, {"a": torch.randn(3, 1), "b": torch.randn(5, 2)})
 
 
 def test_sampling_checks_contexts_too():
@@ -395,8 +417,11 @@ def test_dtypes_and_devices_are_checked():
         flow.log_prob(torch.zeros(3, 2, dtype=torch.int64))
     with pytest.raises(ValueError, match="on meta"):
         flow.log_prob(torch.zeros(3, 2, device="meta"))
-    with pytest.raises(TypeError, match="as_tensor"):
-        flow.log_prob(np.zeros((3, 2)))  # type: ignore[arg-type]
+    for method in (flow.log_prob, flow.bits_per_dim):
+        with pytest.raises(TypeError, match="as_tensor"):
+            method([[0.0, 0.0]])  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="as_tensor"):
+            method(np.zeros((3, 2)))  # type: ignore[arg-type]
     double = copy.deepcopy(flow).double()
     assert double.log_prob(torch.randn(3, 2).double()).dtype == torch.float64
     assert double.sample(3).dtype == torch.float64
@@ -424,6 +449,7 @@ def test_autocast_keeps_densities_in_float32():
         ({"n": (2, -1)}, ValueError, "negative"),
         ({"n": 2.5}, TypeError, "whole number"),
         ({"n": "ab"}, TypeError, "whole number"),
+        ({"n": 2, "temperature": "cold"}, TypeError, "temperature"),
         ({"n": 2, "temperature": -0.1}, ValueError, "temperature"),
         ({"n": 2, "temperature": math.nan}, ValueError, "temperature"),
         ({"n": 2, "temperature": math.inf}, ValueError, "temperature"),

@@ -118,7 +118,7 @@ class AutoregressiveDensity(Density):
         temperature: float,
         generator: Generator | None,
     ) -> Tensor:
-        return self._walk(batch, context, temperature, generator, score=False)[0]
+        return self._walk(batch, shape, context, temperature, generator, score=False)[0]
 
     def _sample_and_log_prob(
         self,
@@ -128,12 +128,13 @@ class AutoregressiveDensity(Density):
         temperature: float,
         generator: Generator | None,
     ) -> tuple[Tensor, Tensor]:
-        x, log_prob = self._walk(batch, context, temperature, generator, score=True)
+        x, log_prob = self._walk(batch, shape, context, temperature, generator, score=True)
         return x, log_prob  # type: ignore[return-value]
 
     def _walk(
         self,
         batch: tuple[int, ...],
+        shape: tuple[int, ...],
         context: Context,
         temperature: float,
         generator: Generator | None,
@@ -144,7 +145,7 @@ class AutoregressiveDensity(Density):
         values: Tensor | None = None
         drawn: list[Tensor] = []
         total: Tensor | None = None
-        for _ in range(self.net.positions):
+        for _ in range(self.net.positions_of(shape)):
             params, state = state.step(values)
             values = self.head.sample(params, temperature, generator)
             drawn.append(values)

@@ -17,7 +17,7 @@ from diffeo.base_parameters import (
     unbound,
 )
 from diffeo.bijections.elementwise import sum_event
-from diffeo.contexts import Context, ContextArgument, JoinContext, Shape, as_context_shape
+from diffeo.contexts import Context, ContextArgument, JoinContext, as_context_shape, as_shape
 from diffeo.density import Density
 from diffeo.draws import Noise
 from diffeo.gaussian_mixture import draw_mixture, mixture_log_density
@@ -45,7 +45,7 @@ class Base(Density):
 
     def __init__(self, shape: int | Sequence[int | None]) -> None:
         super().__init__()
-        self.event_shape = _as_event_shape(self._name, shape)
+        self.event_shape = as_shape(self._name, shape)
         # A base may hold no numbers of its own; this one says where and in which dtype it samples.
         self.register_buffer("origin", torch.zeros(()), persistent=False)
 
@@ -387,22 +387,6 @@ class GaussianMixture(Base):
             log_scale = (positive(rows.std(0, correction=0)) * self._share).log()
             self.raw_log_scales.copy_(unbound(log_scale).unsqueeze(-1))
             self.logits.zero_()
-
-
-def _as_event_shape(owner: str, shape: int | Sequence[int | None]) -> Shape:
-    extents = (shape,) if isinstance(shape, int) else shape
-    if isinstance(extents, str) or not isinstance(extents, Sequence):
-        raise TypeError(
-            f"{owner}: expected an event shape, a tuple of whole numbers, got {shape!r}"
-        )
-    for extent in extents:
-        if extent is None:
-            continue
-        if isinstance(extent, bool) or not isinstance(extent, int):
-            raise TypeError(f"{owner}: an event shape holds whole numbers, got {tuple(extents)}")
-        if extent < 1:
-            raise ValueError(f"{owner}: every extent must be positive, got {tuple(extents)}")
-    return tuple(extents)
 
 
 def _rows(x: Tensor, event_dim: int) -> Tensor:

@@ -1,5 +1,6 @@
 """Contexts: nothing, one tensor, or a dict of tensors, each of a declared shape."""
 
+import operator
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -25,20 +26,35 @@ def as_context_shape(context: ContextArgument) -> ContextShape:
     if context is None or context == 0:
         return None
     if isinstance(context, Mapping):
-        return {str(name): _as_shape(shape) for name, shape in context.items()} or None
-    return _as_shape(context)
+        return {
+            str(name): as_shape(f"context[{name!r}]", shape) for name, shape in context.items()
+        } or None
+    return as_shape("context", context)
 
 
-def _as_shape(shape: int | Sequence[int | None]) -> Shape:
-    if isinstance(shape, int):
-        shape = (shape,)
-    if isinstance(shape, str) or not isinstance(shape, Sequence):
-        raise TypeError(f"context: expected a number of features or a shape, got {shape!r}")
-    if any(extent is not None and (not isinstance(extent, int) or extent < 1) for extent in shape):
-        raise ValueError(
-            f"context: every extent must be a positive whole number or None, got {tuple(shape)}"
-        )
-    return tuple(shape)
+def as_shape(owner: str, shape: int | Sequence[int | None]) -> Shape:
+    """An event shape in one form: a tuple of whole numbers, None where an extent is free.
+
+    Args:
+        owner: whose shape it is, for the message.
+        shape: a number of features, or a shape; NumPy's whole numbers become Python's.
+
+    Raises:
+        TypeError: if it is something else.
+        ValueError: if an extent is not positive.
+    """
+    extents = shape if isinstance(shape, Sequence) and not isinstance(shape, str) else (shape,)
+    try:
+        if any(isinstance(extent, bool) for extent in extents):
+            raise TypeError
+        known = tuple(None if extent is None else operator.index(extent) for extent in extents)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"{owner}: expected a shape, of whole numbers, or a number of features, got {shape!r}"
+        ) from None
+    if any(extent is not None and extent < 1 for extent in known):
+        raise ValueError(f"{owner}: every extent must be positive, got {known}")
+    return known
 
 
 def matches(shape: Sequence[int | None], declared: Shape) -> bool:

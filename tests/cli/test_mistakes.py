@@ -166,7 +166,7 @@ def test_a_folder_that_is_no_model_gets_one_line(diffeo, empty, trained, tables)
         (["--scalar", "foo"], "scalar must be one of"),
         (["--levels", "3"], "outside"),
         (["--levels", "-1"], "evels"),
-        (["--marginals", "0"], "components"),
+        (["--marginals", "0"], "marginals"),
     ],
 )
 def test_a_bad_option_of_training_gets_one_line(diffeo, empty, tables, options, expected):

@@ -58,7 +58,8 @@ class Autoregressive(Bijection):
         return z, sum_event(ladj, self.event_dim)
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        if not torch.is_grad_enabled() or is_traced() or self.net.positions <= self.unroll:
+        positions = self.net.positions_of(z.shape[z.dim() - self.event_dim :])
+        if not torch.is_grad_enabled() or is_traced() or positions <= self.unroll:
             return self._solve(z, context)
         with torch.no_grad():
             x, _ = self._solve(z, context)
@@ -88,7 +89,7 @@ class Autoregressive(Bijection):
 
         def solve_transposed(v: Tensor) -> Tensor:
             w = v / slope
-            for _ in range(self.net.positions):
+            for _ in range(self.net.positions_of(x.shape[x.dim() - self.event_dim :])):
                 product = torch.autograd.grad(image, point, w, retain_graph=True)[0]
                 new = (v - (product - slope * w)) / slope
                 change = (new - w).abs().max()

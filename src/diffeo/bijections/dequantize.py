@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from diffeo.bijections.base import Bijection
-from diffeo.contexts import Context
+from diffeo.contexts import Context, Shape, as_shape
 from diffeo.noise import uniform_noise
 from diffeo.supports import Support
 
@@ -61,7 +61,7 @@ class Dequantize(Bijection):
         codomain: Support | None = None,
     ) -> None:
         super().__init__()
-        self.event_shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.event_shape = as_shape(type(self).__name__, shape)
         self.event_dim = len(self.event_shape)
         counts = _as_counts(levels, self.event_shape)
         most = int(counts.max())
@@ -103,7 +103,7 @@ class Dequantize(Bijection):
         return f"event_shape={self.event_shape}, codomain={self.codomain}"
 
 
-def _as_counts(levels: int | Sequence[int], shape: tuple[int, ...]) -> Tensor:
+def _as_counts(levels: int | Sequence[int], shape: Shape) -> Tensor:
     counts = torch.as_tensor(levels)
     if counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool:
         raise ValueError(f"Dequantize: levels must be whole numbers, got {levels}")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from diffeo.bijections.base import Bijection
-from diffeo.contexts import Context
+from diffeo.contexts import Context, as_shape
 from diffeo.scalars.base import ScalarMap
 
 
@@ -17,18 +17,18 @@ class Elementwise(Bijection):
 
     Args:
         scalar: τ.
-        shape: event shape.
+        shape: event shape, or the number of features.
         net: conditioner from the context (vector) to (*shape, num_params); None for parameters that
             depend on nothing.
     Shapes: x, z: (*batch, *shape); ladj: (*batch,).
     """
 
     def __init__(
-        self, scalar: ScalarMap, shape: Sequence[int], net: nn.Module | None = None
+        self, scalar: ScalarMap, shape: int | Sequence[int], net: nn.Module | None = None
     ) -> None:
         super().__init__()
         self.scalar = scalar
-        self.event_shape = tuple(shape)
+        self.event_shape = as_shape("Elementwise", shape)
         self.event_dim = len(self.event_shape)
         self.domain, self.codomain = scalar.domain, scalar.codomain
         self.params = nn.Parameter(torch.zeros(*self.event_shape, scalar.num_params))

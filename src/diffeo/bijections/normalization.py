@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from diffeo.bijections.base import Bijection
 from diffeo.bijections.elementwise import sum_event
-from diffeo.contexts import Context, Shape
+from diffeo.contexts import Context, Shape, as_shape
 from diffeo.scalars.affine import soft_bound
 
 
@@ -27,6 +27,7 @@ class Standardize(Bijection):
     Shapes: x, z: (*batch, *shape); ladj: (*batch,).
 
     Raises:
+        TypeError: if the shape is not of whole numbers or None.
         ValueError: if an extent is not positive.
 
     Example:
@@ -41,7 +42,7 @@ class Standardize(Bijection):
 
     def __init__(self, shape: int | Sequence[int | None]) -> None:
         super().__init__()
-        self.event_shape, self._shared = _as_shape(type(self).__name__, shape)
+        self.event_shape, self._shared = _event_and_shared(type(self).__name__, shape)
         self.event_dim = len(self.event_shape)
         self.register_buffer("mean", torch.zeros(_shared_shape(self.event_shape)))
         self.register_buffer("std", torch.ones(_shared_shape(self.event_shape)))
@@ -79,6 +80,7 @@ class ActNorm(Bijection):
     Shapes: x, z: (*batch, *shape); ladj: (*batch,).
 
     Raises:
+        TypeError: if the shape is not of whole numbers or None.
         ValueError: if an extent or B is not positive.
     Reference: Kingma & Dhariwal, 2018, Glow, arXiv:1807.03039, section 3.1.
 
@@ -97,7 +99,7 @@ class ActNorm(Bijection):
         self, shape: int | Sequence[int | None], log_scale_bound: float = math.log(1000.0)
     ) -> None:
         super().__init__()
-        self.event_shape, self._shared = _as_shape(type(self).__name__, shape)
+        self.event_shape, self._shared = _event_and_shared(type(self).__name__, shape)
         self.event_dim = len(self.event_shape)
         self.log_scale_bound = _check_bound(type(self).__name__, log_scale_bound)
         self.loc = nn.Parameter(torch.zeros(_shared_shape(self.event_shape)))
@@ -149,6 +151,7 @@ class BatchNorm(Bijection):
     Shapes: x, z: (*batch, *shape); ladj: (*batch,).
 
     Raises:
+        TypeError: if the shape is not of whole numbers or None.
         ValueError: if an extent, ε or B is not positive, or ρ lies outside (0, 1]; in training, if
             there is only one value to take a variance of.
     Reference: Dinh, Sohl-Dickstein & Bengio, 2016, RealNVP, arXiv:1605.08803, section 3.7 and
@@ -168,7 +171,7 @@ class BatchNorm(Bijection):
         log_scale_bound: float = math.log(1000.0),
     ) -> None:
         super().__init__()
-        self.event_shape, self._shared = _as_shape(type(self).__name__, shape)
+        self.event_shape, self._shared = _event_and_shared(type(self).__name__, shape)
         self.event_dim = len(self.event_shape)
         if not 0 < momentum <= 1:
             raise ValueError(f"BatchNorm: momentum must lie in (0, 1], got {momentum}")
@@ -270,12 +273,10 @@ def _shared_shape(shape: Shape) -> tuple[int, ...]:
     return tuple(1 if extent is None else extent for extent in shape)
 
 
-def _as_shape(owner: str, shape: int | Sequence[int | None]) -> tuple[Shape, list[int]]:
+def _event_and_shared(owner: str, shape: int | Sequence[int | None]) -> tuple[Shape, list[int]]:
     """The event shape, and which dimensions of a flat batch of events are shared."""
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    if any(extent is not None and (not isinstance(extent, int) or extent < 1) for extent in shape):
-        raise ValueError(f"{owner}: extents must be positive whole numbers or None, got {shape}")
-    return shape, [i + 1 for i, extent in enumerate(shape) if extent is None]
+    known = as_shape(owner, shape)
+    return known, [i + 1 for i, extent in enumerate(known) if extent is None]
 
 
 def _check_bound(owner: str, bound: float) -> float:

@@ -31,7 +31,11 @@ def _net(shape: tuple[int], hidden: Sequence[int], context: int) -> MLP | None:
     return MLP(0, shape, hidden, context) if context else None
 
 
-@register("planar", reference=REZENDE_2015)
+@register(
+    "planar",
+    reference=REZENDE_2015,
+    presets={f"k{k}": {"transforms": k, "fast": "sampling"} for k in (2, 8, 32)},
+)
 def planar(
     shape: Sequence[int],
     context: ContextArgument = None,
@@ -42,6 +46,8 @@ def planar(
     base: str = "normal",
 ) -> Flow:
     """Planar flow: each step moves points along one direction.
+
+    The presets are the paper's flow lengths, K = 2, 8 and 32.
 
     Args:
         shape: (D,).

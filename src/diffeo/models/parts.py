@@ -34,13 +34,13 @@ LINEARS = ("none", "reverse", "permutation", "lu", "qr", "full")
 NORMALIZATIONS = ("none", "actnorm", "batch")
 
 
-def features_of(name: str, shape: Sequence[int]) -> int:
+def features_of(name: str, shape: Sequence[int | None]) -> int:
     """D of the event shape (D,).
 
     Raises:
-        ValueError: if the shape has another rank.
+        ValueError: if the shape has another rank, or D is None.
     """
-    if len(shape) != 1:
+    if len(shape) != 1 or shape[0] is None:
         raise ValueError(
             f"{name}: models vectors, shape=(D,) or features=D; got shape {tuple(shape)}"
         )

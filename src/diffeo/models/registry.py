@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from diffeo.base_parameters import known_shape
+from diffeo.bijections.base import Bijection
 from diffeo.bijections.chain import Chain
 from diffeo.bijections.dequantize import Dequantize
 from diffeo.bijections.elementwise import Elementwise
 from diffeo.bijections.fixed import Logit
 from diffeo.bijections.normalization import Standardize
-from diffeo.contexts import ContextArgument
+from diffeo.contexts import ContextArgument, Shape, as_shape
 from diffeo.density import Density, Flow
+from diffeo.models.parts import at_least
 from diffeo.scalars import LogisticMixture
 
 
@@ -84,7 +87,7 @@ def create(
     name: str,
     *,
     features: int | None = None,
-    shape: Sequence[int] | None = None,
+    shape: Sequence[int | None] | None = None,
     context: ContextArgument = None,
     preset: str | None = None,
     levels: int | None = None,
@@ -117,7 +120,8 @@ def create(
 
     Raises:
         ValueError: if the name, the preset or a value is unknown or out of range.
-        TypeError: if an option is unknown, or neither or both of features and shape are given.
+        TypeError: if an option is unknown, neither or both of features and shape are given, or
+            they are not whole numbers.
 
     Example:
         >>> import diffeo, torch
@@ -175,18 +179,10 @@ def describe_models(name: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def _as_event_shape(
-    name: str, features: int | None, shape: Sequence[int] | None
-) -> tuple[int, ...]:
+def _as_event_shape(name: str, features: int | None, shape: Sequence[int | None] | None) -> Shape:
     if (features is None) == (shape is None):
         raise TypeError(f"{name}: give either features=D or shape=(…)")
-    event = (features,) if shape is None else tuple(shape)
-    if not event or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in event):
-        raise ValueError(
-            f"{name}: features and shape must be positive whole numbers, "
-            f"got {features if shape is None else event}"
-        )
-    return event  # type: ignore[return-value]
+    return as_shape(name, features if shape is None else shape)  # type: ignore[arg-type]
 
 
 def _there_are(name: object, known: Iterable[str]) -> str:
@@ -200,22 +196,25 @@ def _there_are(name: object, known: Iterable[str]) -> str:
 def _with_front(
     name: str,
     model: Density,
-    shape: tuple[int, ...],
+    shape: Shape,
     levels: int | None,
     standardize: bool,
     marginals: int | None,
 ) -> Density:
-    front: list = []
-    if levels is not None:
-        front += [Dequantize(levels, shape), Logit(0.0, float(levels))]
-    if standardize:
-        front.append(Standardize(shape))
-    if marginals is not None:
-        front.append(Elementwise(LogisticMixture(marginals), shape))
-    if not front:
+    if levels is None and not standardize and marginals is None:
         return model
     if not isinstance(model, Flow):
         raise TypeError(f"{name}: is not a flow, so levels, standardize and marginals do not apply")
+    known = known_shape(name, shape)
+    front: list[Bijection] = []
+    if levels is not None:
+        at_least(name, 2, levels=levels)
+        front += [Dequantize(levels, known), Logit(0.0, float(levels))]
+    if standardize:
+        front.append(Standardize(known))
+    if marginals is not None:
+        at_least(name, 1, marginals=marginals)
+        front.append(Elementwise(LogisticMixture(marginals), known))
     return Flow(
         model.base,
         Chain(*front, *_parts(model.bijection)),
@@ -224,8 +223,8 @@ def _with_front(
     )
 
 
-def _parts(bijection: Any) -> list:
-    return list(bijection.parts) if isinstance(bijection, Chain) else [bijection]
+def _parts(bijection: Bijection) -> list[Bijection]:
+    return list(bijection.parts) if isinstance(bijection, Chain) else [bijection]  # type: ignore[arg-type]
 
 
 def _plain(name: str, option: str, value: Any) -> Any:

@@ -37,8 +37,9 @@ class CausalNetwork(nn.Module, ABC):
     """
 
     event_shape: Shape
-    positions: int
-    """How many steps an event takes."""
+    """Shape of one event; None for an extent that is free, as the length of a sound is."""
+    positions: int | None
+    """How many steps an event takes; None where that depends on a free extent."""
     num_params: int
     """Parameters a value."""
     context_shape: ContextShape = None
@@ -50,6 +51,12 @@ class CausalNetwork(nn.Module, ABC):
     @abstractmethod
     def stepper(self, batch: Sequence[int], context: Context = None) -> Stepper:
         """The state before the first position, for events of this batch shape."""
+
+    def positions_of(self, event_shape: Sequence[int]) -> int:
+        """How many steps an event of that shape takes; to be defined where `positions` is None."""
+        if self.positions is None:
+            raise NotImplementedError(f"{type(self).__name__} must define positions_of")
+        return self.positions
 
     @abstractmethod
     def to_positions(self, x: Tensor) -> Tensor:
