@@ -47,11 +47,6 @@ EXCEPTIONS: dict[tuple[str, str], Exceptional] = {
     # (property, name in the catalogue): bounds and reason
     ("extreme_round_trip", "Chain"): Exceptional(1e-10, 1e-3, _AMPLIFIED),
     ("extreme_round_trip", "Inverse/chain"): Exceptional(1e-10, 1e-3, _AMPLIFIED),
-    # Plateaus and cliffs in each of three variables, met one after another: a few draws of the
-    # perturbation do not find the worst.
-    ("extreme_round_trip", "Autoregressive(DeepSigmoid/deep)"): Exceptional(
-        1e-11, 1e-4, _AMPLIFIED
-    ),
 }
 
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from diffeo.contexts import Shape
+from diffeo.contexts import Shape, known_shape
 from diffeo.scalars.affine import soft_bound
 
 LOG_SCALE_BOUND = math.log(1e6)
@@ -71,18 +71,6 @@ class PositiveShape(nn.Module):
     def extra_repr(self) -> str:
         """Where it started, and whether it is learned."""
         return f"{self.start:g}, learned={self.raw is not None}"
-
-
-def known_shape(owner: str, shape: Shape) -> tuple[int, ...]:
-    """The shape, where every extent is known.
-
-    Raises:
-        ValueError: if one is None.
-    """
-    known = tuple(extent for extent in shape if extent is not None)
-    if len(known) != len(shape):
-        raise ValueError(f"{owner}: parameters for every element need known extents, got {shape}")
-    return known
 
 
 def positive(scale: Tensor) -> Tensor:

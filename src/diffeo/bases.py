@@ -12,12 +12,18 @@ from diffeo.base_parameters import (
     LOG_SCALE_BOUND,
     Position,
     PositiveShape,
-    known_shape,
     positive,
     unbound,
 )
 from diffeo.bijections.elementwise import sum_event
-from diffeo.contexts import Context, ContextArgument, JoinContext, as_context_shape, as_shape
+from diffeo.contexts import (
+    Context,
+    ContextArgument,
+    JoinContext,
+    as_context_shape,
+    as_shape,
+    known_shape,
+)
 from diffeo.density import Density
 from diffeo.draws import Noise
 from diffeo.gaussian_mixture import draw_mixture, mixture_log_density

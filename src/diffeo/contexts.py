@@ -57,6 +57,18 @@ def as_shape(owner: str, shape: int | Sequence[int | None]) -> Shape:
     return known
 
 
+def known_shape(owner: str, shape: Shape) -> tuple[int, ...]:
+    """The shape, where every extent is known.
+
+    Raises:
+        ValueError: if one is None.
+    """
+    known = tuple(extent for extent in shape if extent is not None)
+    if len(known) != len(shape):
+        raise ValueError(f"{owner}: parameters for every element need known extents, got {shape}")
+    return known
+
+
 def matches(shape: Sequence[int | None], declared: Shape) -> bool:
     """Whether a shape is the declared one, where None stands for any extent."""
     return len(shape) == len(declared) and all(

@@ -14,6 +14,7 @@ from tests.properties.checks import to_dtype
 
 ULPS = 4
 DRAWS = 8
+LOST = 1e3
 HUGE = 1e37
 """What a float32 can hold, with a factor of ten to spare for intermediate results."""
 
@@ -79,7 +80,8 @@ def check_extreme(
     parameters with an error of its own, and a sequential inverse meets them at inputs with an
     error of their own. So the round trip may err by bound · (1 + ‖x‖∞) + ten times the most, of
     several draws, that the exact map's inverse moves when every weight, every x and every z is
-    changed by one part in 1/bound: the vector form of |z|·dx/dz, weights included.
+    changed by one part in 1/bound: the vector form of |z|·dx/dz, weights included. Where that is
+    more than `LOST` · (1 + ‖x‖∞), float32 can't say where x was, and only finiteness is asked.
     """
     one, other = (bijection.inverse, bijection) if inverse else (bijection, bijection.inverse)
     twin = copy.deepcopy(bijection).double()
@@ -97,13 +99,17 @@ def check_extreme(
     )
     assert ladj[rows].isfinite().all(), "ladj not finite where the exact one is"
     again, _ = other(z, context)
-    allowed = bound * (1 + _norm(x.double(), ladj.dim())) + 10 * _sensitivity(
-        twin, x.double(), exact, exact_context, bound, there, back, ladj.dim()
-    )
+    exact_again, _ = back(z.double(), exact_context)
+    held = (exact_again.isfinite() & (exact_again.abs() < HUGE)).flatten(ladj.dim()).all(-1)
+    assert again[rows & held].isfinite().all(), "not finite on the way back"
+    size = 1 + _norm(x.double(), ladj.dim())
+    moved = _sensitivity(twin, x.double(), exact, exact_context, bound, there, back, ladj.dim())
+    allowed = bound * size + 10 * moved
     codomain = bijection.domain if inverse or bijection.codomain is None else bijection.codomain
     usable = rows & _holds(x.dtype, exact, codomain).flatten(ladj.dim()).all(-1)
+    usable = usable & (moved <= LOST * size)
     error = _norm(again.double() - x.double(), ladj.dim())
-    wrong = usable & allowed.isfinite() & ~(error <= allowed)
+    wrong = usable & ~(error <= allowed)
     worst = (error / allowed)[wrong].nan_to_num(math.inf)
     assert not wrong.any(), (
         f"round trip: {int(wrong.sum())} of {wrong.numel()} wrong, "

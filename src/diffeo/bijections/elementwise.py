@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from diffeo.bijections.base import Bijection
-from diffeo.contexts import Context, as_shape
+from diffeo.contexts import Context, as_shape, known_shape
 from diffeo.scalars.base import ScalarMap
 
 
@@ -21,6 +21,10 @@ class Elementwise(Bijection):
         net: conditioner from the context (vector) to (*shape, num_params); None for parameters that
             depend on nothing.
     Shapes: x, z: (*batch, *shape); ladj: (*batch,).
+
+    Raises:
+        TypeError: if the shape is not of whole numbers.
+        ValueError: if an extent is not positive, or None.
     """
 
     def __init__(
@@ -28,10 +32,10 @@ class Elementwise(Bijection):
     ) -> None:
         super().__init__()
         self.scalar = scalar
-        self.event_shape = as_shape("Elementwise", shape)
-        self.event_dim = len(self.event_shape)
+        known = known_shape("Elementwise", as_shape("Elementwise", shape))
+        self.event_shape, self.event_dim = known, len(known)
         self.domain, self.codomain = scalar.domain, scalar.codomain
-        self.params = nn.Parameter(torch.zeros(*self.event_shape, scalar.num_params))
+        self.params = nn.Parameter(torch.zeros(*known, scalar.num_params))
         self.net = net
         self.context_shape = None if net is None else net.context_shape  # type: ignore[assignment]
 

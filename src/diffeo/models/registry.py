@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffeo.base_parameters import known_shape
 from diffeo.bijections.base import Bijection
 from diffeo.bijections.chain import Chain
 from diffeo.bijections.dequantize import Dequantize
 from diffeo.bijections.elementwise import Elementwise
 from diffeo.bijections.fixed import Logit
 from diffeo.bijections.normalization import Standardize
-from diffeo.contexts import ContextArgument, Shape, as_shape
+from diffeo.contexts import ContextArgument, Shape, as_shape, known_shape
 from diffeo.density import Density, Flow
 from diffeo.models.parts import at_least
 from diffeo.scalars import LogisticMixture
