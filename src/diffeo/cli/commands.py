@@ -148,7 +148,7 @@ class Demo:
         out: folder for the model, tables and pictures
         max_steps: stop after so many optimizer steps, for a quick look
         seed: of weights, batches and samples
-        threads: CPU threads
+        threads: CPU threads; 1 unless told
         quiet: say nothing until the result
     """
 

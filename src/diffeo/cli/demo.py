@@ -58,7 +58,9 @@ def run(command: Demo, console: Console) -> None:
     if command.max_steps is not None and command.max_steps < 1:
         raise CommandError(f"--max-steps must be positive, got {command.max_steps}")
     check_seed(command.seed)
-    set_threads(command.threads)
+    # Operations this small gain next to nothing from a second thread, and lose much where another
+    # program wants the processor.
+    set_threads(1 if command.threads is None else command.threads)
     from diffeo.data import digits
 
     parts = digits()

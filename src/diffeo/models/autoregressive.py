@@ -247,6 +247,7 @@ def _monotone_flow(
     transforms: int,
     hidden: Sequence[int],
     order: str,
+    normalization: str,
     base: str,
     activation: str,
 ) -> Flow:
@@ -254,26 +255,30 @@ def _monotone_flow(
     features = features_of(name, shape)
     at_least(name, 1, transforms=transforms)
     width, declared, join = vector_context(context)
-    parts = [
-        Autoregressive(
-            tau,
-            MADE(
-                features,
-                tau.num_params,
-                hidden,
-                width,
-                order_of(name, order, features, i),
-                activation,
-            ),
-        )
-        for i in range(transforms)
-    ]
+    parts: list[Bijection] = []
+    for i in range(transforms):
+        variables = order_of(name, order, features, i)
+        net = MADE(features, tau.num_params, hidden, width, variables, activation)
+        parts.append(Autoregressive(tau, net))
+        parts += normalization_named(name, normalization, features)
     return Flow(
         base_named(name, base, features, width), Chain(*parts), context=declared, context_net=join
     )
 
 
-@register("naf", reference=HUANG_2018)
+@register(
+    "naf",
+    reference=HUANG_2018,
+    presets={
+        "authors": {
+            "transforms": 5,
+            "hidden": (100,),
+            "units": 16,
+            "layers": 1,
+            "activation": "elu",
+        }
+    },
+)
 def naf(
     shape: Sequence[int],
     context: ContextArgument = None,
@@ -283,12 +288,14 @@ def naf(
     units: int = 8,
     layers: int = 1,
     order: str = "reverse",
+    normalization: str = "none",
     base: str = "normal",
     activation: str = "elu",
 ) -> Flow:
     """Neural autoregressive flow: each variable through a small monotone network.
 
-    The deep sigmoidal flow (DSF) with one layer, the dense deep one (DDSF) with more.
+    The deep sigmoidal flow (DSF) with one layer, the dense deep one (DDSF) with more. The preset is
+    what the authors' code (github.com/CW-Huang/NAF) does unless told.
 
     Args:
         shape: (D,).
@@ -298,15 +305,34 @@ def naf(
         units: width of the monotone network.
         layers: hidden layers of the monotone network.
         order: of the variables: "reverse" at every other step, "random", or "same".
+        normalization: "none", "actnorm" or "batch", after each step.
         base: one of `diffeo.models.parts.BASES`.
         activation: of the MADEs.
     """
     at_least("naf", 1, units=units, layers=layers)
     tau = DeepSigmoid(units=units, layers=layers)
-    return _monotone_flow("naf", tau, shape, context, transforms, hidden, order, base, activation)
+    return _monotone_flow(
+        "naf", tau, shape, context, transforms, hidden, order, normalization, base, activation
+    )
 
 
-@register("sos", reference=JAINI_2019)
+SOS_TABLES = {"power": 100, "gas": 100, "hepmass": 512, "miniboone": 512, "bsds300": 512}
+
+
+@register(
+    "sos",
+    reference=JAINI_2019,
+    presets={
+        name: {
+            "transforms": 5,
+            "hidden": (width, width),
+            "degree": 2,
+            "polynomials": 5,
+            "normalization": "batch",
+        }
+        for name, width in SOS_TABLES.items()
+    },
+)
 def sos(
     shape: Sequence[int],
     context: ContextArgument = None,
@@ -316,10 +342,14 @@ def sos(
     degree: int = 4,
     polynomials: int = 5,
     order: str = "reverse",
+    normalization: str = "none",
     base: str = "normal",
     activation: str = "relu",
 ) -> Flow:
     """Sum-of-squares polynomial flow: each variable through an increasing polynomial.
+
+    The presets are the settings of the code that came with the paper's submission
+    (github.com/anonymouspapersub/sosflows).
 
     Args:
         shape: (D,).
@@ -329,9 +359,12 @@ def sos(
         degree: r of the squared polynomials; the map has degree 2r + 1.
         polynomials: how many squares are summed.
         order: of the variables: "reverse" at every other step, "random", or "same".
+        normalization: "none", "actnorm" or "batch", after each step.
         base: one of `diffeo.models.parts.BASES`.
         activation: of the networks.
     """
     at_least("sos", 1, degree=degree, polynomials=polynomials)
     tau = SumOfSquares(degree=degree, polynomials=polynomials)
-    return _monotone_flow("sos", tau, shape, context, transforms, hidden, order, base, activation)
+    return _monotone_flow(
+        "sos", tau, shape, context, transforms, hidden, order, normalization, base, activation
+    )

@@ -73,7 +73,11 @@ def planar(
     )
 
 
-@register("radial", reference=REZENDE_2015)
+@register(
+    "radial",
+    reference=REZENDE_2015,
+    presets={f"k{k}": {"transforms": k, "fast": "sampling"} for k in (2, 8, 32)},
+)
 def radial(
     shape: Sequence[int],
     context: ContextArgument = None,
@@ -84,6 +88,8 @@ def radial(
     base: str = "normal",
 ) -> Flow:
     """Radial flow: each step pushes points from, or pulls them to, a centre.
+
+    The presets are the paper's flow lengths, K = 2, 8 and 32.
 
     Args:
         shape: (D,).
@@ -109,7 +115,11 @@ def radial(
     )
 
 
-@register("sylvester", reference=VAN_DEN_BERG_2018)
+@register(
+    "sylvester",
+    reference=VAN_DEN_BERG_2018,
+    presets={"mnist": {"transforms": 4, "rank": 8, "fast": "sampling"}},
+)
 def sylvester(
     shape: Sequence[int],
     context: ContextArgument = None,
@@ -121,6 +131,9 @@ def sylvester(
     base: str = "normal",
 ) -> Flow:
     """Sylvester flow: each step moves points along several orthogonal directions at once.
+
+    The preset is the example of the authors' code (github.com/riannevdberg/sylvester-flows): 4
+    flows of 8 directions, the posterior of a variational autoencoder of MNIST.
 
     Args:
         shape: (D,).
