@@ -12,7 +12,7 @@ import pytest
 from benchmarks.import_cost import IMPORT, help_seconds, import_seconds
 
 pytestmark = pytest.mark.slow
-ROUNDS = 7
+ROUNDS = 15
 
 
 def test_import_costs_little_more_than_torch():
