@@ -306,3 +306,11 @@ def test_pyro_learns_a_flow_in_the_model(pyro):
     expected = -likelihood.log_prob(data, context).sum().item()
     assert last < first - 20
     assert abs(svi.evaluate_loss() - expected) < 1e-2 * abs(expected) + 1e-2
+
+
+@pytest.mark.parametrize("what", ["mean", "mode", "variance", "stddev", "entropy", "cdf", "icdf"])
+def test_what_has_no_closed_form_says_to_sample(what):
+    d = flow().dist()
+    with pytest.raises(NotImplementedError, match="estimate it from samples"):
+        value = getattr(d, what)
+        value() if what == "entropy" else value(torch.zeros(2))

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from diffeo.io import CONFIG, WEIGHTS, ModelFileError, load, read_config, save
-from diffeo.models import create
+from diffeo.models import MODELS, create
 
 FIXTURE = Path(__file__).parent / "fixtures" / "format1"
 
@@ -260,3 +260,34 @@ def test_format_1_is_read_for_ever():
         {"name": "weight", "kind": "real"},
     ]
     assert config["training"] == {"best_validation": -2.5, "stopped": "max_steps"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [1_000_000_000]},
+        {"shape": [30_000]},
+        {"shape": [3_000, 3_000]},
+        {"hidden": [10**12]},
+        {"hidden": [4000, 4000, 4000]},
+        {"transforms": 10**9},
+    ],
+)
+def test_a_model_that_the_weights_are_not_of_is_not_built(folder, change):
+    arguments = read_config(folder)["arguments"]
+    edit(folder, arguments=arguments | change)
+    message = refusal(load, folder)
+    assert str(folder) in message
+    assert "one of the files is damaged" in message
+
+
+def test_as_many_columns_as_the_model_has(folder):
+    edit(folder, columns=[{"name": "a", "kind": "real"}])
+    assert "names 1 columns, but the model is of shape (3,)" in refusal(load, folder)
+
+
+def test_models_that_compute_as_they_are_built_are_loaded(tmp_path):
+    for name in MODELS:
+        model = create(name, features=4)
+        save(model, tmp_path / name)
+        assert load(tmp_path / name).config == model.config

@@ -33,6 +33,7 @@ def test_the_library(monkeypatch):
     for part, rows in {"train": 60, "val": 20, "test": 20}.items():
         names |= {f"x_{part}": torch.randn(rows, 6), f"c_{part}": torch.randn(rows, 2)}
     assert len(PYTHON) >= 4
+    assert all("import torch\n" in block for block in PYTHON if "torch." in block)
     for block in PYTHON:
         exec(compile(block, "README.md", "exec"), names)
     assert names["flow"].sample(10, names["c"]).shape == (10, 100, 6)

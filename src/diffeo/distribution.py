@@ -130,6 +130,44 @@ class DensityDistribution(Distribution):
         new._validate_args = self._validate_args
         return new
 
+    @property
+    def mean(self) -> Tensor:
+        """No closed form: raises NotImplementedError, as do the others below."""
+        raise self._no_closed_form("mean")
+
+    @property
+    def mode(self) -> Tensor:
+        """No closed form."""
+        raise self._no_closed_form("mode")
+
+    @property
+    def variance(self) -> Tensor:
+        """No closed form."""
+        raise self._no_closed_form("variance")
+
+    def entropy(self) -> Tensor:
+        """No closed form."""
+        raise self._no_closed_form("entropy")
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """No closed form."""
+        raise self._no_closed_form("cdf")
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """No closed form."""
+        raise self._no_closed_form("icdf")
+
+    def _no_closed_form(self, what: str) -> NotImplementedError:
+        name = type(self.density).__name__
+        how = {
+            "mean": "sample((10_000,)).mean(0)",
+            "variance": "sample((10_000,)).var(0)",
+            "entropy": "−log_prob(sample((10_000,))).mean(0)",
+        }.get(what, "sample((10_000,))")
+        return NotImplementedError(
+            f"{name}: its {what} has no closed form; estimate it from samples: {how}"
+        )
+
     def _leading(self, sample_shape: Sequence[int]) -> tuple[tuple[int, ...], Context]:
         """What goes before the context's own batch shape, and the context."""
         declared = self.density.context_shape

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from diffeo.density import Density
 
@@ -27,6 +28,10 @@ FORMAT = 1
 """The version of the format that `save` writes; `load` reads every version up to it."""
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+LARGEST_SIZE = 2**12
+"""What an argument may be however few weights there are."""
+LARGEST_TENSOR = 2**20
+"""The elements that a tensor may have while a model is built, however few the weights have."""
 
 
 class ModelFileError(ValueError):
@@ -87,13 +92,15 @@ def load(directory: str | os.PathLike[str], device: str | torch.device = "cpu") 
     Raises:
         ModelFileError: if it is not a model folder, was made by a newer version, lacks a file, or
             if a file is damaged, names a model or arguments that do not exist, or holds weights of
-            other names or shapes.
+            other names or shapes, or columns of another number.
     """
     directory = Path(directory)
     config = read_config(directory)
     weights = _read_weights(directory, config)
-    model = _build(directory, config)
+    _check_sizes(directory, config, weights)
+    model = _build(directory, config, weights)
     _copy_weights(directory / WEIGHTS, model, weights)
+    _check_columns(directory / CONFIG, config, model)
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -310,11 +317,71 @@ def _read_weights(directory: Path, config: Mapping[str, Any]) -> dict[str, Tenso
     return weights
 
 
-def _build(directory: Path, config: Mapping[str, Any]) -> Density:
+def _check_sizes(directory: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Refuses numbers that no model with these weights is made from, before they take memory."""
+    sizes = [size for value in weights.values() for size in value.shape]
+    elements = sum(value.numel() for value in weights.values())
+    bound, most = (max(LARGEST_SIZE, n) for n in (16 * max(sizes, default=0), elements))
+    for name, value in config["arguments"].items():
+        # The number of levels sizes nothing.
+        size = 0 if name == "levels" else _largest_size(value)
+        if size <= bound and name == "shape" and isinstance(value, list):
+            size, bound_here = math.prod(map(_largest_size, value)), most
+        else:
+            bound_here = bound
+        if size > bound_here:
+            raise ModelFileError(
+                f"{directory / CONFIG}: {name} is {_short(repr(value))}, and {size} is more than "
+                f"{WEIGHTS} can be for; one of the files is damaged"
+            )
+
+
+class _Bounded(TorchFunctionMode):
+    """Refuses tensors far larger than the largest of the weights: the model would be of others.
+
+    Building on the "meta" device would take no memory at all, but models compute with masks and
+    orders as they are built.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        largest = max((value.numel() for value in weights.values()), default=0)
+        self.most = LARGEST_TENSOR + 16 * largest
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.numel() > self.most:
+            raise ValueError(
+                f"it would have a tensor of shape {tuple(result.shape)}, far more than {WEIGHTS} "
+                "holds; one of the files is damaged"
+            )
+        return result
+
+
+def _largest_size(value: Any) -> int:
+    """The largest whole number in an argument."""
+    if isinstance(value, int):
+        return abs(value)
+    if isinstance(value, Mapping):
+        return max(map(_largest_size, value.values()), default=0)
+    return max(map(_largest_size, value), default=0) if isinstance(value, list) else 0
+
+
+def _check_columns(path: Path, config: Mapping[str, Any], model: Density) -> None:
+    columns, shape = config["columns"], tuple(model.event_shape)
+    sizes = [size for size in shape if size is not None]
+    if columns is not None and len(sizes) == len(shape) and len(columns) != math.prod(sizes):
+        raise ModelFileError(
+            f"{path}: names {len(columns)} columns, but the model is of shape {shape}; the file is "
+            "damaged"
+        )
+
+
+def _build(directory: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Density:
     from diffeo.models import create
 
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _Bounded(weights):
             return create(config["name"], **config["arguments"])
     except (
         ValueError,
@@ -323,6 +390,7 @@ def _build(directory: Path, config: Mapping[str, Any]) -> Density:
         RuntimeError,
         NotImplementedError,
         OverflowError,
+        MemoryError,
     ) as error:
         raise ModelFileError(
             f"{directory / CONFIG}: can't build the model {config['name']!r}: {_one_line(error)}"

@@ -211,6 +211,7 @@ def test_info_of_a_trained_model(diffeo, trained):
     parameters = sum(p.numel() for p in library.load(trained).parameters())
     for part in (f"{parameters:,}", "air pressure", "--transforms", "270 rows: 20 steps", "torch"):
         assert part in outcome.out
+    assert "--standardize / --no-standardize on" in " ".join(outcome.out.split())
     assert set(figures(outcome.out.partition("held-out rows")[2])) == {
         "the model",
         "full-covariance Gaussian",
@@ -225,8 +226,9 @@ def test_info_of_a_model_has_its_options_and_its_paper(diffeo, name):
     assert outcome.status == 0
     assert " ".join(MODELS[name].reference.split()) in text
     for option, parameter in MODELS[name].options.items():
-        off = "no-" if parameter.default is True else ""
-        assert f"--{off}{option.replace('_', '-')} " in text
+        flag = option.replace("_", "-")
+        on = f"--{flag} / --no-{flag} on " if parameter.default is True else f"--{flag} "
+        assert on in text
     assert "diffeo." not in text.partition("In Python")[0], "a reference was not spelled out"
 
 
@@ -249,6 +251,7 @@ def test_demo_runs_and_runs_again(diffeo, empty):
     expected = {"curve.png", "model", "samples.csv", "samples.png", "scores.csv", "scores.png"}
     assert {path.name for path in (empty / "demo").iterdir()} == expected | {"strangest.png"}
     assert "one-sample bound, mean of 10 noise draws" in outcome.out
+    assert "bits/dim)" in outcome.err
     assert "independent categorical pixels  2.400" in outcome.out
     assert "full-covariance Gaussian        2.96" in outcome.out
     samples = pd.read_csv("demo/samples.csv")
@@ -257,3 +260,17 @@ def test_demo_runs_and_runs_again(diffeo, empty):
     assert len(pd.read_csv("demo/scores.csv")) == 447
     assert diffeo("sample", "demo/model", "-n", 2, "--out", "more.csv").status == 0
     assert diffeo("info", "demo/model").status == 0
+
+
+def test_columns_that_can_not_be_learned_are_named(diffeo, empty):
+    table = make_table(200).assign(time=1_700_000_000 + np.arange(200), same=7)
+    table.to_csv("t.csv", index=False)
+    told = diffeo("train", "maf", "t.csv", "--out", "a", *QUICK, "--quiet")
+    assert told.status == 0
+    assert "column 'time': its 200 different values become 3 in torch.float32" in told.err
+    assert "column 'same': every value is 7: its density has no limit; drop it" in told.err
+    assert "column 'time'" in diffeo("evaluate", "a", "t.csv").err
+    assert "column 'time'" in diffeo("score", "a", "t.csv", "--out", "s.csv").err
+    mistake = diffeo("train", "maf", "t.csv", "--out", "b", "--levels", 5).mistake
+    assert "t.csv, line 2, column 'temperature':" in mistake
+    assert "outside the whole numbers 0 … 4" in mistake

@@ -307,7 +307,11 @@ def test_a_closed_pipe_is_no_fault():
     assert done.stderr == b""
 
 
-def test_ctrl_c_ends_a_training_with_one_line(empty):
+@pytest.mark.parametrize(
+    ("sent", "status", "told"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_signal_ends_a_training_with_one_line(empty, sent, status, told):
     make_table(300).to_csv("t.csv", index=False)
     words = ["train", "maf", "t.csv", "--out", "runs/a", "--batch-size", "8"]
     code = f"import sys; from diffeo.cli import main; sys.exit(main({words!r}))"
@@ -319,10 +323,10 @@ def test_ctrl_c_ends_a_training_with_one_line(empty):
     while "parameters" not in process.stderr.readline():  # then training begins
         assert process.poll() is None
     time.sleep(1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130, error
-    assert error.splitlines()[-1] == "diffeo: interrupted; nothing was written"
+    assert process.returncode == status, error
+    assert error.splitlines()[-1] == f"diffeo: {told}; nothing was written"
     assert "Traceback" not in error
     assert left_in(empty) == {"t.csv"}
 

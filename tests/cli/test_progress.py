@@ -1,5 +1,7 @@
 """What is told while a training runs."""
 
+import math
+
 from diffeo.cli.console import Console, count, duration, estimate, number
 from diffeo.cli.progress import EVERY, Lines, progress_of
 from diffeo.train import History
@@ -15,7 +17,15 @@ def test_lines_come_now_and_then(capsys, monkeypatch):
         tell(History(steps=[step], validation=[-1.5], seconds=[1.0 * step]))
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in lines] == ["step 20", "step 40"]
-    assert "held-out rows -1.500 nats a row" in lines[0]
+    assert lines[0].endswith("held-out rows -1.500 nats a row")
+
+
+def test_a_line_has_the_total_and_bits(capsys, monkeypatch):
+    monkeypatch.setattr("diffeo.cli.progress.EVERY", 0.0)
+    tell = Lines(Console(), 900, 2)
+    tell(History(steps=[250], validation=[-2 * math.log(2)], seconds=[1.0]))
+    expected = "step 250 of 900, 1.0 s, held-out rows -1.386 nats a row (1.000 bits/dim)\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_a_bar_only_in_a_terminal(monkeypatch):

@@ -98,13 +98,13 @@ def test_standardisation_is_on_unless_turned_off(name):
 
 
 MISTAKES = {
-    "trian nsf t.csv": ["'trian'", "did you mean train"],
-    "--outt": ["no option is called '--outt'"],
+    "trian nsf t.csv": ["'trian'; did you mean train? Commands: train, "],
+    "--outt": ["no option is called '--outt'; commands: train, "],
     "train": ["MODEL", "TABLE", "--out"],
     "train nsf t.csv": ["--out"],
     "train nsf --out a": ["TABLE"],
     "train nfs t.csv --out a": ["'nfs'", "did you mean 'nsf'"],
-    "train nsf t.csv --out a --bisn 3": ["--bisn", "did you mean --bins", "--transforms"],
+    "train nsf t.csv --out a --bisn 3": ["did you mean --bins? There are: ", "--transforms"],
     "train gaussian t.csv --out a --bins 3": ["--bins", "--hidden"],
     "train nsf t.csv --out a --bins x": ["--bins", "'x' is not a whole number"],
     "train nsf t.csv --out a --learning-rate fast": ["--learning-rate", "'fast' is not a number"],

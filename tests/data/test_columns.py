@@ -84,3 +84,46 @@ def test_the_schema_is_plain_values():
             Columns.from_json(damaged)
     with pytest.raises(DataError, match="unknown kind"):
         Column("a", "imaginary")
+
+
+def test_columns_that_float32_can_not_hold_are_named():
+    steps = np.arange(400)
+    frame = pd.DataFrame(
+        {
+            "seconds": 1.7e9 + steps,
+            "counter": 10**18 + steps,
+            "two clusters": np.where(steps % 2, 1e9, -1e9) + steps,
+            "tiny": 1e-50 * steps,
+            "fine": 1e4 + 0.37 * steps,
+            "heavy tails": np.tan(1.57079632 * (steps - 200) / 200),
+            "exact": 16777000.0 + steps % 200,
+            "constant": 0.1,
+        }
+    )
+    lines = Columns.infer(frame).lost_precision(frame)
+    named = ["seconds", "counter", "two clusters", "tiny"]
+    assert [line.split("'")[1] for line in lines] == named
+    assert "its 400 different values become 4 in torch.float32" in lines[0]
+    assert ["subtract an offset" in line for line in lines] == [True, True, True, False]
+    assert Columns.infer(frame).lost_precision(frame[:1]) == []
+    assert len(Columns.infer(frame).lost_precision(frame, torch.float64)) == 1  # the counter
+
+
+def test_columns_without_a_density_are_named():
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    frame = pd.DataFrame({"a": x[:, 0], "b": 7, "c": x[:, 1], "d": 32 + 1.8 * x[:, 0]})
+    constant, dependent = Columns.infer(frame).degenerate(frame)
+    assert constant == "column 'b': every value is 7: its density has no limit; drop it"
+    assert dependent.startswith("column 'd': follows from column 'a'")
+    almost = frame[["a", "c"]].assign(d=x[:, 0] + 1e-5 * x[:, 1], e=1e9 + np.arange(50))
+    assert Columns.infer(almost).degenerate(almost) == []
+
+
+def test_values_that_are_no_levels_are_named(tmp_path):
+    (tmp_path / "a.csv").write_text("n,m\n0,4\n\n1,2.5\n")
+    frame = read_table(tmp_path / "a.csv")
+    columns = Columns.infer(frame)
+    columns.check_levels(frame[["n", "m"]][:1], 5)
+    for levels, says in [(5, "line 4, column 'm': 2.5 is outside"), (3, "line 2, column 'm': 4 ")]:
+        with pytest.raises(DataError, match=says):
+            columns.check_levels(frame, levels)

@@ -20,6 +20,8 @@ from tests.conftest import TYPECHECK
         ("iaf", {"preset": "power"}, ValueError, r"'power'\. There are: none"),
         ("maf", {"hidden": 128}, TypeError, r"hidden must be a tuple of widths, got 128"),
         ("realnvp", {"hidden": "64"}, TypeError, r"hidden must be a tuple of widths, got '64'"),
+        ("gaussian", {"hidden": (0,)}, ValueError, r"gaussian: hidden must hold positive"),
+        ("gaussian", {"hidden": ()}, ValueError, r"gaussian: needs at least one hidden layer"),
         ("nsf", {"bins": 2.5}, ValueError, r"nsf: bins must be a whole number .* got 2\.5"),
         ("maf", {"levels": 1}, ValueError, r"maf: levels must be .* at least 2, got 1"),
         ("maf", {"levels": "5"}, ValueError, r"maf: levels must be .* got '5'"),

@@ -58,6 +58,28 @@ def test_pairs_have_a_panel_a_pair(rng, columns, tmp_path):
     assert pixels(figure, tmp_path).std() > 0.01
 
 
+@pytest.mark.parametrize("draw", [marginals, pairs])
+def test_a_long_title_keeps_clear_of_the_legend_and_the_edge(rng, draw):
+    rows = rng.normal(size=(10, 2))
+    figure = draw(rows, rows, ["a", "b"], title="measurements of the second year.csv and " * 3)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    title = figure._suptitle.get_window_extent()
+    assert title.y0 > legend.get_window_extent().y1
+    assert title.x1 < figure.bbox.x1 and title.y1 < figure.bbox.y1
+    assert all(title.y0 > axes.get_tightbbox().y1 for axes in figure.axes)
+
+
+def test_few_points_are_drawn_larger(rng):
+    def sizes(rows):
+        x = rng.normal(size=(rows, 2))
+        (dots,) = pairs(x, x, ["a", "b"]).axes[1].collections
+        return dots.get_sizes()[0], dots.get_alpha()
+
+    (few, dark), (many, light) = sizes(10), sizes(1500)
+    assert few > 4 * many and dark > 2 * light
+
+
 def test_hard_columns_are_drawn(tmp_path, rng):
     """Constant columns, one row, what isn't finite, names that look like formulas."""
     data = np.stack([np.full(20, 7.0), np.zeros(20), rng.normal(size=20)], axis=1)
@@ -80,7 +102,9 @@ def test_learning_curve_shows_the_best_and_the_baselines(up, tmp_path):
     (axes,) = panels(figure)
     labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     assert f"best: {sign * -2.5:.3f} at step 20" in labels
-    assert [text.get_text() for text in axes.texts] == [f"Gaussian {sign * -3.5:.2f}"]
+    assert [text.get_text() for text in axes.texts] == [
+        f"Gaussian {sign * -3.5:.2f} (held-out rows)"
+    ]
     low, high = axes.get_ylim()
     assert low < sign * -2.5 < high and low < sign * -3.5 < high
     pixels(figure, tmp_path)

@@ -171,3 +171,20 @@ def test_baselines_refuse():
         baselines(x, x * math.nan)
     with pytest.raises(ValueError, match="of the same length"):
         baselines(x, x[:, :1])
+
+
+def test_baselines_shift_by_the_logarithm_of_a_factor_and_agree_on_constants():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 2, generator=generator, dtype=torch.float64)
+    awkward = torch.cat([x, torch.full((200, 1), 3.7), torch.zeros(200, 1), 2 * x[:, :1]], dim=1)
+    for factor in (1e-30, 1e-200, 1e30):
+        shifted = baselines(factor * awkward, factor * awkward, discrete=False)
+        for name, value in baselines(awkward, awkward, discrete=False).items():
+            assert shifted[name] == pytest.approx(value - 5 * math.log(factor), abs=1e-3)
+    constant = torch.full((50, 1), 3.7, dtype=torch.float64)
+    found = baselines(constant, constant, discrete=False)
+    assert found["gaussian"] == pytest.approx(found["independent"], abs=0.02)
+    # An offset is no scale: a column far from zero is not taken for constant.
+    far = baselines(x + 1e7, x + 1e7, discrete=False)
+    for name, value in baselines(x, x, discrete=False).items():
+        assert far[name] == pytest.approx(value, abs=1e-4)

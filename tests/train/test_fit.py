@@ -108,7 +108,13 @@ def test_what_is_held_out():
     assert (history.rows, history.validation_rows) == (200, 30)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 10])
+def test_one_row_trains_and_nothing_judges():
+    with pytest.warns(UserWarning, match="no row of 1 is left to hold out"):
+        history = quick(Bell(2), data(1), max_steps=5)
+    assert (history.steps[-1], history.validation_rows) == (5, 0)
+
+
+@pytest.mark.parametrize("rows", [2, 10])
 def test_a_few_rows_train(rows):
     history = quick(Bell(2), data(rows), max_steps=5)
     assert history.steps[-1] == 5
@@ -246,6 +252,35 @@ def test_training_gives_up_when_nothing_is_finite():
     assert model.loc.abs().sum() == 0
 
 
+def test_training_that_skips_most_batches_is_no_training():
+    calls = {"n": 0}
+
+    def rarely(model, x, context):
+        calls["n"] += model.training
+        return -model(x, context).mean() * (math.nan if model.training and calls["n"] % 20 else 1)
+
+    with pytest.raises(TrainingError, match=r"57 of 60 batches; lower learning_rate \(--learning"):
+        quick(Bell(2), data(), objective=rarely, max_steps=60)
+
+
+@pytest.mark.parametrize("ever", [False, True])
+def test_held_out_rows_that_are_not_finite_are_told(ever):
+    calls = {"n": 0}
+
+    def objective(model, x, context):
+        calls["n"] += not model.training
+        wrong = not model.training and calls["n"] > 1 and not (ever and calls["n"] % 2)
+        return -model(x, context).mean() + (math.inf if wrong else 0)
+
+    options = {"objective": objective, "max_steps": 20, "evaluate_every": 5}
+    if ever:
+        with pytest.warns(UserWarning, match=r"not finite \(-inf\) at 2 of 4 evaluations"):
+            quick(Bell(2), data(), **options)
+    else:
+        with pytest.raises(TrainingError, match="held-out rows was -inf at the end"):
+            quick(Bell(2), data(), **options)
+
+
 @pytest.mark.parametrize("how", ["exception", "signal"])
 def test_ctrl_c_keeps_the_best_weights(how):
     calls = {"n": 0}
@@ -268,6 +303,29 @@ def test_ctrl_c_keeps_the_best_weights(how):
     assert history.best_step == history.steps[-1] == 100
     assert model.loc.abs().sum() > 0.1
     assert not model.training
+
+
+def test_termination_reaches_who_waits_for_it():
+    """Without a handler of theirs, the same signal ends the process as it always does."""
+    received = []
+
+    def terminated(model, x, context):
+        if model.training and not received:
+            signal.raise_signal(signal.SIGTERM)
+        return -model(x, context).mean()
+
+    def handle(number, frame):
+        received.append(number)
+        if len(received) == 2:
+            raise InterruptedError
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        with pytest.raises(InterruptedError):
+            quick(Bell(2), data(), objective=terminated)
+        assert signal.getsignal(signal.SIGTERM) is handle
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_an_error_of_the_model_comes_through_and_leaves_the_best_weights():

@@ -1,5 +1,7 @@
 """The contract of bijections."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +17,7 @@ from diffeo.contexts import (
 from diffeo.supports import LINE, Support
 
 
-class Bijection(nn.Module):
+class Bijection(nn.Module, ABC):
     """An invertible map between data x and latent z that knows its log-determinant.
 
         z, ladj = bijection(x, context)            forward: data → latent
@@ -49,11 +51,13 @@ class Bijection(nn.Module):
     context_shape: ContextShape = None
     """Shape of the context it needs; None where it needs none, and ignores what it is given."""
 
+    @abstractmethod
     def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError(f"{type(self).__name__} must define _forward")
+        """z = f(x) and the log-determinant, for input that `forward` has checked."""
 
+    @abstractmethod
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError(f"{type(self).__name__} must define _inverse")
+        """x = f⁻¹(z) and the log-determinant, for input that `inverse` has checked."""
 
     def forward(self, x: Tensor, context: Context = None) -> tuple[Tensor, Tensor]:
         """z = f(x) and log|det ∂z/∂x|.

@@ -1,29 +1,64 @@
 """Runs one command, and answers for how it ends."""
 
 import importlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from diffeo.cli.commands import COMMANDS
 from diffeo.cli.console import Console, told_plainly
-from diffeo.cli.errors import status_of
+from diffeo.cli.errors import Terminated, status_of
 from diffeo.cli.words import parse
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; the exit status."""
-    try:
-        command = parse(arguments)
-        if command is not None:
-            name = next(key for key, kind in COMMANDS.items() if isinstance(command, kind))
-            handler = importlib.import_module(f"diffeo.cli.{name}")
-            console = Console(quiet=getattr(command, "quiet", False))
-            with told_plainly(console):
-                handler.run(command, console)
-        sys.stdout.flush()
-    except BaseException as error:
-        status = status_of(error)
-        if status is None:
-            raise
-        return status
+    with _termination() as received:
+        try:
+            _run(arguments)
+        except BaseException as error:
+            # Code in between may have made something else of the exception.
+            status = status_of(Terminated() if received else error)
+            if status is None:
+                raise
+            return status
     return 0
+
+
+def _run(arguments: Sequence[str]) -> None:
+    command = parse(arguments)
+    if command is not None:
+        name = next(key for key, kind in COMMANDS.items() if isinstance(command, kind))
+        handler = importlib.import_module(f"diffeo.cli.{name}")
+        console = Console(quiet=getattr(command, "quiet", False))
+        with told_plainly(console):
+            handler.run(command, console)
+    sys.stdout.flush()
+
+
+@contextmanager
+def _termination() -> Iterator[list[int]]:
+    """Turns SIGTERM into `Terminated`, so that half-written folders are removed on the way out.
+
+    Yields:
+        The signals received: once there is one, later ones don't disturb the cleaning.
+    """
+    received: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        if not received:
+            received.append(number)
+            raise Terminated
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    # Whoever calls the command from a program, or had SIGTERM ignored, keeps what they chose.
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield received
+        return
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -9,7 +9,7 @@ from diffeo.cli.compute import check_seed, need, set_threads
 from diffeo.cli.console import Console, count, duration
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_out_folder, staged
-from diffeo.cli.progress import progress_of
+from diffeo.cli.progress import in_nats, progress_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,10 +98,13 @@ def _train(
         validation=parts["validation"],
         seed=command.seed,
         device="cpu",
-        progress=progress_of(console),
+        progress=progress_of(console, steps=settings["max_steps"], dimensions=SIDE * SIDE),
         **settings,
     )
-    console.note(f"trained {count(history.steps[-1], 'step')} in {duration(history.seconds[-1])}")
+    console.note(
+        f"trained {count(history.steps[-1], 'step')} in {duration(history.seconds[-1])}; "
+        f"digits to choose by: {in_nats(history.best_validation, SIDE * SIDE)}"
+    )
     return model, history
 
 

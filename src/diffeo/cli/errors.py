@@ -7,6 +7,11 @@ from contextlib import contextmanager
 
 MISTAKE = 2
 INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM)."""
 
 
 class CommandError(ValueError):
@@ -46,6 +51,8 @@ def status_of(error: BaseException) -> int | None:
     """
     if isinstance(error, KeyboardInterrupt):
         message, status = "interrupted; nothing was written", INTERRUPTED
+    elif isinstance(error, Terminated):
+        message, status = "terminated; nothing was written", TERMINATED
     elif isinstance(error, BrokenPipeError):
         # The reader of our output is gone (`diffeo models | head -1`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -26,9 +26,13 @@ def run(command: Evaluate, console: Console) -> None:
     """Prints the mean log-likelihood ± standard error, beside simple models where it can."""
     set_threads(command.threads)
     model, columns, config = load_table_model(command.model)
-    x = read_rows(command.data, columns)
+    from diffeo.data.tables import read_table
     from diffeo.train import baselines, evaluate
 
+    frame = read_table(command.data)
+    x = columns.to_tensor(frame)
+    for line in columns.lost_precision(frame):
+        console.warn(line)
     evaluation = evaluate(model, x)
     console.say(
         f"{command.data}: {count(evaluation.rows, 'row')}, {count(evaluation.dimensions, 'column')}"

@@ -56,7 +56,7 @@ def _tell_model(name: str, console: Console) -> None:
             [
                 [
                     key,
-                    " ".join(f"{flag(option)} {shown(value)}" for option, value in preset.items()),
+                    " ".join(typed(option, value) for option, value in preset.items()),
                 ]
                 for key, preset in entry.presets.items()
             ]
@@ -67,6 +67,7 @@ def _tell_model(name: str, console: Console) -> None:
 
 
 def _tell_folder(folder: Path, console: Console) -> None:
+    from diffeo.cli.options import model_options
     from diffeo.data.columns import Columns
     from diffeo.io import load, read_config
     from diffeo.models import MODELS
@@ -77,7 +78,12 @@ def _tell_folder(folder: Path, console: Console) -> None:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     console.say(f"{folder}: {config['name']}. {MODELS[config['name']].summary}")
     rows = [["parameters", f"{parameters:,}"], ["event shape", shown(arguments.get("shape"))]]
-    rows += [[flag(key), shown(value)] for key, value in arguments.items() if key != "shape"]
+    options = model_options(config["name"])
+    rows += [
+        [_flag(key, options[key].default) if key in options else key, shown(value)]
+        for key, value in arguments.items()
+        if key != "shape"
+    ]
     console.rows(rows)
     if config["columns"] is not None:
         names = Columns.from_json(config["columns"]).names
@@ -110,8 +116,8 @@ def _tell_training(training: Mapping[str, Any], console: Console) -> None:
 
 
 def _flag(key: str, default: Any) -> str:
-    """An option, and how it is turned off where it is on."""
-    return flag("no-" + key if default is True else key)
+    """An option, with the form that turns it off where it is on unless told."""
+    return f"{flag(key)} / {flag('no-' + key)}" if default is True else flag(key)
 
 
 def flag(option: str) -> str:
@@ -119,8 +125,15 @@ def flag(option: str) -> str:
     return "--" + option.replace("_", "-")
 
 
+def typed(option: str, value: Any) -> str:
+    """An option with its value, as they are typed."""
+    if isinstance(value, bool):
+        return flag(option if value else "no-" + option)
+    return f"{flag(option)} {shown(value)}"
+
+
 def shown(value: Any) -> str:
-    """A value as it is typed."""
+    """A value as it is read; those that are not on or off are typed so."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return " ".join(map(str, value))
     if isinstance(value, bool):

@@ -15,18 +15,32 @@ EVERY = 10.0
 """Seconds between lines."""
 
 
-def progress_of(console: Console) -> "bool | Callable[[History], None]":
-    """What to give `fit` as `progress`."""
+def progress_of(
+    console: Console, *, steps: int | None = None, dimensions: int | None = None
+) -> "bool | Callable[[History], None]":
+    """What to give `fit` as `progress`.
+
+    Args:
+        steps: how many there will be, where that is known.
+        dimensions: of a row, where bits/dim are wanted beside nats.
+    """
     if console.quiet:
         return False
-    return True if sys.stderr.isatty() else Lines(console)
+    return True if sys.stderr.isatty() else Lines(console, steps, dimensions)
 
 
 class Lines:
-    """Prints a line on stderr after an evaluation, if the last is a while ago."""
+    """Prints a line on stderr after an evaluation, if the last is a while ago.
 
-    def __init__(self, console: Console) -> None:
+    Args: as `progress_of`.
+    """
+
+    def __init__(
+        self, console: Console, steps: int | None = None, dimensions: int | None = None
+    ) -> None:
         self.console = console
+        self.total = "" if steps is None else f" of {steps:,}"
+        self.dimensions = dimensions
         self.last = time.monotonic()
 
     def __call__(self, history: "History") -> None:
@@ -36,6 +50,18 @@ class Lines:
         if now - self.last < EVERY:
             return
         self.last = now
+        told = [f"step {history.steps[-1]:,}{self.total}", duration(history.seconds[-1])]
         held_out = history.validation[-1]
-        figure = f", held-out rows {held_out:.3f} nats a row" if math.isfinite(held_out) else ""
-        self.console.note(f"step {history.steps[-1]:,}, {duration(history.seconds[-1])}{figure}")
+        if math.isfinite(held_out):
+            told.append(f"held-out rows {in_nats(held_out, self.dimensions)}")
+        self.console.note(", ".join(told))
+
+
+def in_nats(log_likelihood: float, dimensions: int | None) -> str:
+    """A mean log-likelihood of rows, in bits/dim too where the dimensions are given."""
+    nats = f"{log_likelihood:.3f} nats a row"
+    if dimensions is None:
+        return nats
+    from diffeo.train import bits_per_dim
+
+    return f"{nats} ({bits_per_dim(log_likelihood, dimensions):.3f} bits/dim)"

@@ -1,7 +1,7 @@
 """`diffeo score`: the log-likelihood of every row of a table."""
 
 from diffeo.cli.commands import Score
-from diffeo.cli.compute import load_table_model, read_rows, set_threads, unit_of
+from diffeo.cli.compute import load_table_model, set_threads, unit_of
 from diffeo.cli.console import Console, count, number
 from diffeo.cli.files import check_out_file
 
@@ -14,12 +14,15 @@ def run(command: Score, console: Console) -> None:
     check_out_file(command.out, overwrite=command.overwrite)
     set_threads(command.threads)
     model, columns, _ = load_table_model(command.model)
-    x = read_rows(command.data, columns)
     import pandas as pd
 
-    from diffeo.data.tables import write_table
+    from diffeo.data.tables import read_table, write_table
     from diffeo.train import score
 
+    frame = read_table(command.data)
+    x = columns.to_tensor(frame)
+    for line in columns.lost_precision(frame):
+        console.warn(line)
     scores = score(model, x).double()
     row = range(1, len(scores) + 1)
     write_table(pd.DataFrame({"row": row, "log_likelihood": scores.numpy()}), command.out)

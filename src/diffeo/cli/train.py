@@ -98,8 +98,15 @@ def _read(command: Train, console: Console) -> "tuple[Tensor, Tensor, Columns]":
     frame = read_table(command.data)
     columns = Columns.infer(frame)
     x = columns.to_tensor(frame)
+    levels: int = getattr(getattr(command, "options"), "levels", 0) or 0  # noqa: B009
+    whole = levels > 1  # _create refuses fewer
+    if whole:
+        columns.check_levels(frame, levels)
     if command.validation is not None:
-        train, held_out = x, columns.to_tensor(read_table(command.validation))
+        other = read_table(command.validation)
+        train, held_out = x, columns.to_tensor(other)
+        if whole:
+            columns.check_levels(other, levels)
         judged = f"{count(len(held_out), 'row')} of {command.validation} to judge by"
     else:
         if len(x) < 2:
@@ -113,6 +120,8 @@ def _read(command: Train, console: Console) -> "tuple[Tensor, Tensor, Columns]":
     console.note(f"{command.data}: {read}; {judged}")
     if len(train) < FEW_ROWS:
         console.warn(f"only {count(len(train), 'row')} to learn from: expect little of the model")
+    for line in [] if whole else columns.lost_precision(frame) + columns.degenerate(frame):
+        console.warn(line)
     return train, held_out, columns
 
 

@@ -6,7 +6,7 @@ import difflib
 import io
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import tyro
@@ -46,8 +46,7 @@ def parse(arguments: Sequence[str]) -> Any:
     if name not in COMMANDS:
         what = "option" if name.startswith("-") else "command"
         raise CommandError(
-            f"no {what} is called {name!r}{_nearest(name, COMMANDS)}; "
-            f"commands: {', '.join(COMMANDS)}"
+            f"no {what} is called {name!r}{_instead(name, COMMANDS, 'commands', COMMANDS)}"
         )
     kind = COMMANDS[name]
     if kind is Train and (model := _model_among(rest)) is not None:
@@ -152,8 +151,7 @@ def _check_flags(name: str, kind: type, words: Sequence[str]) -> None:
             each for each in known if each.startswith("--") and not each.startswith("--no-")
         ]
         raise CommandError(
-            f"{name}: no option is called {flag}{_nearest(flag, known)}; "
-            f"there are: {', '.join(there_are)}"
+            f"{name}: no option is called {flag}{_instead(flag, known, 'there are', there_are)}"
         )
 
 
@@ -180,6 +178,8 @@ def _value_of(flag: str, words: Sequence[str]) -> str | None:
     return None
 
 
-def _nearest(word: str, choices: Sequence[str] | dict[str, Any]) -> str:
-    near = difflib.get_close_matches(word, choices, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+def _instead(word: str, choices: Iterable[str], what: str, there_are: Iterable[str]) -> str:
+    """The rest of the sentence: the nearest choice, if one is near, then all there are."""
+    near = difflib.get_close_matches(word, list(choices), n=1)
+    start = f"; did you mean {near[0]}? {what.capitalize()}" if near else f"; {what}"
+    return f"{start}: {', '.join(there_are)}"

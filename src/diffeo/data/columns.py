@@ -1,6 +1,7 @@
 """The schema of a table: its columns, and how they become the numbers of a model and come back."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,18 +105,75 @@ class Columns:
             DataError: if a column is missing, unknown or holds something else than finite numbers
                 that fit the dtype.
         """
-        where = _where(frame)
-        frame = frame.rename(columns=str)
-        if frame.attrs.get("unnamed") and len(frame.columns) == len(self):
-            frame = frame.set_axis(list(self.names), axis=1)
-        self._check_names([str(name) for name in frame.columns], where)
         arrays = []
-        for name in self.names:
-            column: Any = frame[name]
-            values = _numbers(column, name)
+        for name, column, values in self._numbers_of(frame):
             _check_finite(column, name, values, dtype)
             arrays.append(values)
         return torch.from_numpy(np.stack(arrays, axis=1)).to(dtype)
+
+    def check_levels(self, frame: "pandas.DataFrame", levels: int) -> None:
+        """Refuses a table for a model of the whole numbers 0 … levels − 1.
+
+        Raises:
+            DataError: if a value is another number, naming the file, line and column.
+        """
+        for name, column, values in self._numbers_of(frame):
+            right = (values == np.round(values)) & (values >= 0) & (values < levels)
+            if len(wrong := np.flatnonzero(~right)):
+                raise DataError(
+                    f"{_where(column, int(wrong[0]))}column {name!r}: {values[wrong[0]]:g} is "
+                    f"outside the whole numbers 0 … {levels - 1} of {levels} levels; renumber the "
+                    "column, or leave levels out where columns are real numbers"
+                )
+
+    def lost_precision(
+        self, frame: "pandas.DataFrame", dtype: torch.dtype = torch.float32
+    ) -> list[str]:
+        """A line for each column whose values `to_tensor` can't tell apart as the table does.
+
+        That is where rounding to the dtype moves a value by more than a thousandth of the column's
+        standard deviation, or leaves less than half of its different values.
+        """
+        where, lines = _where(frame), []
+        for name, column, values in self._numbers_of(frame):
+            kept = torch.tensor(values).to(dtype).numpy()
+            before, after = column.nunique(), len(np.unique(kept))
+            moved = np.abs(kept.astype(np.float64) - values).max()
+            if 2 * after < before or moved > 1e-3 * values.std() > 0:
+                tiny = np.abs(values).max() < torch.finfo(dtype).tiny
+                remedy = "multiply it by a large number" if tiny else "subtract an offset from it"
+                lines.append(
+                    f"{where}column {name!r}: its {before} different values become {after} in "
+                    f"{dtype}, and its steps are lost; {remedy}"
+                )
+        return lines
+
+    def degenerate(self, frame: "pandas.DataFrame") -> list[str]:
+        """A line for each column whose density has no limit: constant, or a line in another one."""
+        where, lines = _where(frame), []
+        seen: list[tuple[str, np.ndarray]] = []
+        for name, column, values in self._numbers_of(frame):
+            if column.nunique() == 1:
+                lines.append(
+                    f"{where}column {name!r}: every value is {values[0]:g}: its density has no "
+                    "limit; drop it"
+                )
+                continue
+            unit = values / np.abs(values).max()
+            unit = unit - unit.mean()
+            unit = unit / max(float(np.linalg.norm(unit)), np.finfo(np.float64).tiny)
+            # Two rows always lie on a line. Many columns are not compared: their pairs take long.
+            if len(values) > 2 and len(self) <= 100:
+                for other, direction in seen:
+                    if abs(float(unit @ direction)) > 1 - 1e-13:
+                        lines.append(
+                            f"{where}column {name!r}: follows from column {other!r} (a multiple of "
+                            "it, plus a constant): their density has no limit; drop one"
+                        )
+                        break
+                else:
+                    seen.append((name, unit))
+        return lines
 
     def to_frame(self, x: Tensor) -> "pandas.DataFrame":
         """The table of a model's numbers: the same names, the dtype of x.
@@ -153,6 +211,19 @@ class Columns:
                 )
             made.append(Column(column["name"], column.get("kind", "real")))
         return cls(tuple(made))
+
+    def _numbers_of(
+        self, frame: "pandas.DataFrame"
+    ) -> "Iterator[tuple[str, pandas.Series, np.ndarray]]":
+        """Each column in this schema's order: its name, itself, its values as float64."""
+        where = _where(frame)
+        frame = frame.rename(columns=str)
+        if frame.attrs.get("unnamed") and len(frame.columns) == len(self):
+            frame = frame.set_axis(list(self.names), axis=1)
+        self._check_names([str(name) for name in frame.columns], where)
+        for name in self.names:
+            column: Any = frame[name]
+            yield name, column, _numbers(column, name)
 
     def _check_names(self, found: Sequence[str], where: str) -> None:
         absent = [name for name in self.names if name not in found]
@@ -192,9 +263,9 @@ def _numbers(column: "pandas.Series", name: str) -> np.ndarray:
     if len(wrong):
         text = str(column.iloc[wrong[0]])
         text = text if len(text) <= 40 else text[:37] + "…"
-        hint = " (write a decimal point, not a comma)" if _is_decimal_comma(text) else ""
         raise DataError(
-            f"{_where(column, int(wrong[0]))}column {name!r}: {text!r} is not a number{hint}; "
+            f"{_where(column, int(wrong[0]))}column {name!r}: {text!r} is not a number"
+            f"{_about_commas(text)}; "
             "correct it, or remove the column"
         )
     return values
@@ -231,9 +302,17 @@ def _where(data: "pandas.DataFrame | pandas.Series", position: int | None = None
     return f"{prefix}row {position + 1}, "
 
 
-def _is_decimal_comma(text: str) -> bool:
-    head, comma, tail = text.strip().partition(",")
-    return bool(comma) and head.lstrip("+-").isdigit() and tail.isdigit()
+def _about_commas(text: str) -> str:
+    """What to do about the commas in a number, in brackets; nothing where that is not clear."""
+    text = text.strip()
+    bare, point = text.replace(",", ""), text.replace(",", ".")
+    if re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text):
+        return f" (if the comma separates thousands, write {bare}; if decimals, write {point})"
+    if re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", text):
+        return f" (remove the commas between thousands: {bare})"
+    if re.fullmatch(r"[+-]?\d+,\d+", text):
+        return " (write a decimal point, not a comma)"
+    return ""
 
 
 def _plural(noun: str, names: Sequence[str]) -> str:

@@ -63,7 +63,8 @@ def read_table(path: str | os.PathLike[str]) -> "pandas.DataFrame":
     if frame.shape[1] == 0:
         raise DataError(f"{path}: the table has no columns")
     if len(frame) == 0:
-        raise DataError(f"{path}: the table has names of columns but no rows")
+        names = "" if frame.attrs.get("unnamed") else "names of columns but "
+        raise DataError(f"{path}: the table has {names}no rows")
     frame.attrs["source"] = str(path)
     return frame
 
@@ -230,10 +231,15 @@ def _check_ragged(path: Path, separator: str, names: list[str]) -> None:
     with open_text(path) as file:
         for line, fields in _records(file, separator):
             if len(fields) != len(names):
+                found, named = _counted(len(fields), "field"), _counted(len(names), "column")
                 raise DataError(
-                    f"{path}, line {line}: has {len(fields)} fields, but the header names "
-                    f"{len(names)} columns; make them equal"
+                    f"{path}, line {line}: has {found}, but the header names {named}; "
+                    "make them equal"
                 )
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def _records(file: TextIOWrapper, separator: str) -> Iterator[tuple[int, list[str]]]:

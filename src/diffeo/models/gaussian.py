@@ -11,7 +11,7 @@ from diffeo.contexts import ContextArgument
 from diffeo.density import Flow
 from diffeo.models.parts import base_named, features_of, vector_context
 from diffeo.models.registry import register
-from diffeo.nets.mlp import MLP
+from diffeo.nets.mlp import MLP, check_hidden
 from diffeo.scalars import Affine
 
 
@@ -39,6 +39,7 @@ def gaussian(
         base: one of `diffeo.models.parts.BASES`.
     """
     features = features_of("gaussian", shape)
+    check_hidden("gaussian", hidden, residual=False)  # a mistake, even where it is unused
     width, declared, join = vector_context(context)
     parts: list[Bijection] = [ActNorm((features,))]
     if width:

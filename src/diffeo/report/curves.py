@@ -64,7 +64,7 @@ def _levels(axes: Axes, levels: Mapping[str, float]) -> None:
         axes.axhline(value, color=QUIET, lw=1, ls=(0, (4, 3)))
         # The highest is named above its line and the others below: close lines keep their names.
         axes.annotate(
-            f"{name} {value:.2f}",
+            f"{name} {value:.2f} (held-out rows)",
             (0.99, value),
             xycoords=("axes fraction", "data"),
             xytext=(0, 2 if value == highest else -2),

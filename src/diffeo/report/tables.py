@@ -1,6 +1,7 @@
 """What a model drew beside what it was given: column by column, and in pairs."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ MOST_COLUMNS = 36
 """Columns that `marginals` draws; of a wider table, the first."""
 MOST_PAIRS = 6
 """Columns that `pairs` draws; of a wider table, the first."""
+CHARACTERS = 11
+"""Characters in an inch of a title, of letters a little wider than usual."""
 
 
 def marginals(
@@ -78,13 +81,7 @@ def pairs(
                 else:
                     rows, color = (data, DATA) if i > j else (samples, MODEL)
                     axes.scatter(
-                        rows[:, j],
-                        rows[:, i],
-                        s=2.2,
-                        color=color,
-                        alpha=0.35,
-                        lw=0,
-                        rasterized=True,
+                        rows[:, j], rows[:, i], color=color, lw=0, rasterized=True, **_dots(rows)
                     )
                     axes.set_ylim(*limits[i])
                 axes.set_xlim(*limits[j])
@@ -95,6 +92,15 @@ def pairs(
         drawn.align_ylabels(grid[:, 0])
         _explain(drawn, grid[0, 0], title, len(names), shown)
     return drawn
+
+
+def _dots(rows: np.ndarray) -> dict[str, float]:
+    """Points that are seen when there are few, and don't hide each other when there are many."""
+    fewer = 1500 / max(len(rows), 1)
+    return {
+        "s": min(16.0, 2.2 * max(fewer, 1.0) ** 0.5),
+        "alpha": min(0.9, 0.35 * max(fewer, 1.0) ** 0.25),
+    }
 
 
 def _histogram(axes: Axes, data: np.ndarray, samples: np.ndarray) -> None:
@@ -128,6 +134,7 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
 
 def _explain(drawn: Figure, axes: Axes, title: str, total: int, shown: int) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside upper right", ncols=2)
+    drawn.legend(handles, labels, loc="outside lower right", ncols=2)
     part = f" (the first {shown} of {total} columns)" if shown < total else ""
-    drawn.suptitle((title or "Data and samples") + part, x=0.01, y=0.985, ha="left", va="top")
+    across = int(CHARACTERS * drawn.get_figwidth())
+    drawn.suptitle(textwrap.fill((title or "Data and samples") + part, across), x=0.01, ha="left")

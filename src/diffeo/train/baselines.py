@@ -9,6 +9,8 @@ from diffeo.train.inputs import Rows, as_tensor
 
 KERNELS = 2_000
 """The most training rows that the kernel density estimate of a column is made of."""
+CONSTANT = 1e-6
+"""The width that a constant column is given, as a part of the size of its numbers."""
 
 
 def baselines(x_train: Rows, x_test: Rows, *, discrete: bool | None = None) -> dict[str, float]:
@@ -20,6 +22,9 @@ def baselines(x_train: Rows, x_test: Rows, *, discrete: bool | None = None) -> d
     - `independent`: columns that know nothing of each other. For whole numbers, the frequency of
       each level between the least and the greatest, one added to each count; otherwise a Gaussian
       kernel density estimate of each column, with a hundredth of a Cauchy for its tails.
+
+    Other units of a column shift both densities by the logarithm of the factor, and nothing else. A
+    constant column, whose density has no limit, counts as one of a millionth of its numbers' size.
 
     Args:
         x_train: (rows, *event); tensor, array or data frame.
@@ -48,11 +53,24 @@ def baselines(x_train: Rows, x_test: Rows, *, discrete: bool | None = None) -> d
     if discrete and not whole:
         raise ValueError("baselines: discrete data must be whole numbers")
     discrete = whole if discrete is None else discrete
-    independent = _categorical(train, test) if discrete else _kernels(train, test)
+    if discrete:
+        return {
+            "gaussian": _gaussian(train, test, 1 / 12),
+            "independent": _categorical(train, test),
+        }
+    size = _size(train)
+    train, test, units = train / size, test / size, float(size.log().sum())
     return {
-        "gaussian": _gaussian(train, test, 1 / 12 if discrete else 0.0),
-        "independent": independent,
+        "gaussian": _gaussian(train, test, 0.0) - units,
+        "independent": _kernels(train, test) - units,
     }
+
+
+def _size(train: Tensor) -> Tensor:
+    """The greatest absolute value of each column; the table's for a column of zeros."""
+    size = train.abs().amax(0)
+    size = torch.where(size > 0, size, size.max())
+    return torch.where(size > 0, size, 1.0)
 
 
 def _gaussian(train: Tensor, test: Tensor, noise: float) -> float:
@@ -61,9 +79,10 @@ def _gaussian(train: Tensor, test: Tensor, noise: float) -> float:
     eye = torch.eye(columns, dtype=train.dtype)
     mean, covariance = train.mean(0), torch.cov(train.T).reshape(columns, columns) + noise * eye
     scale = covariance.diagonal().sqrt()
-    # A floor keeps the figure finite where a column is constant, a ridge where some are dependent.
-    scale = torch.maximum(scale, _least_width(train))
-    factor = _cholesky(covariance / (scale * scale[:, None]))
+    # A width keeps the figure finite where a column is constant, a ridge where some are dependent.
+    if not noise:
+        scale = torch.where(_constant(train), CONSTANT, scale)
+    factor = _cholesky((covariance / (scale * scale[:, None])).fill_diagonal_(1.0))
     whitened = torch.linalg.solve_triangular(factor, ((test - mean) / scale).T, upper=False)
     expected_noise = (torch.cholesky_inverse(factor).diagonal() * noise / scale.square()).sum()
     square = whitened.square().sum(0).mean() + expected_noise
@@ -81,9 +100,8 @@ def _cholesky(correlation: Tensor) -> Tensor:
     return torch.linalg.cholesky(correlation + 1e-6 * eye)
 
 
-def _least_width(train: Tensor) -> Tensor:
-    """A millionth of the size of each column's numbers: less is taken for constant."""
-    return 1e-6 * train.abs().amax(0).clamp(min=1e-6)
+def _constant(train: Tensor) -> Tensor:
+    return train.amax(0) == train.amin(0)
 
 
 def _categorical(train: Tensor, test: Tensor) -> float:
@@ -114,10 +132,7 @@ def _kernels(train: Tensor, test: Tensor) -> float:
     deviation, spread = train.std(0), (upper - lower) / 2
     spread = torch.where(spread > 0, spread, deviation)
     width = 0.9 * torch.minimum(deviation, spread / 0.67) * len(train) ** -0.2
-    width, spread = (
-        torch.maximum(width, _least_width(train)),
-        torch.maximum(spread, _least_width(train)),
-    )
+    width, spread = (torch.where(_constant(train), CONSTANT, w) for w in (width, spread))
     total = 0.0
     for i, (column, wanted) in enumerate(zip(train.T, test.T, strict=True)):
         h, q = width[i], spread[i]

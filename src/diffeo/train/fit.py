@@ -1,5 +1,6 @@
 """`fit`: data → trained model."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,8 @@ def fit(
         x: rows, as a tensor, an array or a data frame.
         context: rows of what the model is conditioned on, or a dict of those.
         validation: held-out rows; (rows, context) for a conditioned model; or the fraction of x to
-            hold out. None: a tenth, at most 10,000 rows. 0: none, and then the last averaged
-            weights are kept.
+            hold out. None: a tenth, at most 10,000 rows. 0, or of a single row: none, and then
+            the last averaged weights are kept.
         max_steps: the most optimizer steps. None: 100 epochs, at least 2,000 steps and at most
             10,000.
         max_epochs: the most passes through the data.
@@ -105,7 +106,8 @@ def fit(
         TypeError: if data or context is not numbers, or the model has nothing to train.
         ValueError: if data, context or an option does not fit, a value is not finite, or lies
             outside the support.
-        TrainingError: if a hundred batches on end were not finite.
+        TrainingError: if a hundred batches on end were not finite, or more than half of all, or no
+            evaluation after the first.
         TrainingInterrupted: on Ctrl-C.
 
     Example:
@@ -168,6 +170,12 @@ def _split(model: Density, data: Data, validation: Any, seed: int) -> tuple[Data
         return data, (rows, as_context("fit: validation", model, given, len(rows)))
     count = _held_out_rows(len(data[0]), validation)
     if count == 0:
+        if validation != 0:
+            warnings.warn(
+                f"fit: no row of {len(data[0])} is left to hold out, so the last weights are kept "
+                "and nothing judges them; give validation=… or more rows",
+                stacklevel=3,
+            )
         return data, None
     # A seed of its own: the order of the rows in training is drawn from `seed`.
     generator = torch.Generator().manual_seed((seed + 1_000_003) % 2**63)

@@ -1,6 +1,7 @@
 """The run itself, under Lightning's trainer: quiet, interruptible, ending with the best weights."""
 
 import logging
+import math
 import signal
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,16 +12,20 @@ from typing import Any
 
 import lightning.pytorch as lightning
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from diffeo.density import Density
 from diffeo.objectives import Objective
 from diffeo.train.average import WeightAverage
 from diffeo.train.batches import BatchStream, in_order
 from diffeo.train.devices import accelerator
-from diffeo.train.history import History, TrainingInterrupted
+from diffeo.train.history import History, TrainingError, TrainingInterrupted
 from diffeo.train.inputs import Data, model_device, model_dtype
 from diffeo.train.module import Monitor, Training
 from diffeo.train.plan import PRECISIONS, Options, Plan
+
+MANY_SKIPPED = 10
+"""From so many skipped batches on, half of all are too many."""
 
 
 def run(
@@ -60,11 +65,36 @@ def run(
             enable_model_summary=False,
         )
         _go(trainer, module, stream, monitor)
-    if history.skipped:
+    _judge(history, module.tally.steps)
+
+
+def _judge(history: History, steps: int) -> None:
+    """Refuses a run that diverged, and warns of what went wrong in others."""
+    skipped, remedy = history.skipped, "lower learning_rate (--learning-rate)"
+    if skipped == steps or (skipped >= MANY_SKIPPED and 2 * skipped > steps):
+        raise TrainingError(
+            f"fit: the loss or its gradient was not finite for {skipped} of {steps} batches; "
+            f"{remedy}, or look for extreme values in the data"
+        )
+    later = history.validation[1:] if history.validation_rows else []
+    wrong = [value for value in later if not math.isfinite(value)]
+    if later and len(wrong) == len(later):
+        raise TrainingError(
+            f"fit: the log-likelihood of the held-out rows was {wrong[-1]} at the end, and not "
+            f"finite at any evaluation after step 0; {remedy}, or look for extreme values in the "
+            "data"
+        )
+    if wrong:
         warnings.warn(
-            f"fit: {history.skipped} of {module.tally.steps} batches were skipped, since their "
-            "loss or gradient was not finite",
-            stacklevel=4,
+            f"fit: the log-likelihood of the held-out rows was not finite ({wrong[-1]}) at "
+            f"{len(wrong)} of {len(later)} evaluations; {remedy}",
+            stacklevel=5,
+        )
+    if skipped:
+        warnings.warn(
+            f"fit: {skipped} of {steps} batches were skipped, since their loss or gradient was not "
+            "finite",
+            stacklevel=5,
         )
 
 
@@ -77,6 +107,11 @@ def _go(
     model.train()
     try:
         trainer.fit(module, stream)
+    except SIGTERMException:
+        # Lightning waited for the end of the step, and would leave with status 0, as if all were
+        # well. Its handler is gone by now: the signal does what it would have done without it.
+        signal.raise_signal(signal.SIGTERM)
+        raise
     except SystemExit:
         # Lightning's answer to Ctrl-C is to ignore further ones and to leave the program.
         if not monitor.interrupted:
