@@ -1,5 +1,6 @@
 """Partitions: which elements of an event a coupling keeps, and which it changes."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from diffeo.contexts import Shape
 
 
-class Partition(nn.Module):
+class Partition(nn.Module, ABC):
     """Splits an event into the part that is kept and the part that is changed, and merges them.
 
     An event of one element is all changed, nothing kept.
@@ -18,13 +19,13 @@ class Partition(nn.Module):
     kept_shape: tuple[int, ...]
     changed_shape: tuple[int, ...]
 
+    @abstractmethod
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(*batch, *event) → (*batch, *kept), (*batch, *changed)."""
-        raise NotImplementedError(f"{type(self).__name__} must define split")
 
+    @abstractmethod
     def merge(self, kept: Tensor, changed: Tensor) -> Tensor:
         """Undoes `split`."""
-        raise NotImplementedError(f"{type(self).__name__} must define merge")
 
 
 class Halves(Partition):
