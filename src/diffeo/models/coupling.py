@@ -170,7 +170,28 @@ def realnvp(
     )
 
 
-@register("glow1d", reference=KINGMA_2018)
+NSF_COUPLING_TABLES = {
+    "power": {"hidden": (256, 256)},
+    "gas": {"hidden": (256, 256), "dropout": 0.1},
+    "hepmass": {"hidden": (128, 128), "dropout": 0.2},
+    "miniboone": {"hidden": (32, 32), "bins": 4, "dropout": 0.2},
+    "bsds300": {"hidden": (128, 128), "dropout": 0.2},
+}
+
+
+@register(
+    "glow1d",
+    reference=KINGMA_2018,
+    presets={
+        name: {
+            "transforms": 10,
+            "hidden": options["hidden"],
+            "residual": True,
+            "dropout": options.get("dropout", 0.0),
+        }
+        for name, options in NSF_COUPLING_TABLES.items()
+    },
+)
 def glow1d(
     shape: Sequence[int],
     context: ContextArgument = None,
@@ -183,8 +204,13 @@ def glow1d(
     components: int = 8,
     base: str = "normal",
     activation: str = "relu",
+    residual: bool = False,
+    dropout: float = 0.0,
 ) -> Flow:
     """Glow's step for vectors: actnorm, an invertible linear map, a coupling of halves.
+
+    The presets are the tables' settings of Durkan et al., 2019, arXiv:1906.04032, who ran Glow on
+    them beside their own couplings.
 
     Args:
         shape: (D,).
@@ -197,6 +223,8 @@ def glow1d(
         components: of a logistic mixture, where that is the scalar.
         base: one of `diffeo.models.parts.BASES`.
         activation: of the networks.
+        residual: residual networks.
+        dropout: rate in the networks.
     """
     features = features_of("glow1d", shape)
     at_least("glow1d", 1, transforms=transforms, components=components)
@@ -206,22 +234,15 @@ def glow1d(
         parts += normalization_named("glow1d", normalization, features)
         parts += linear_named("glow1d", linear, features, i)
         tau = scalar_named("glow1d", scalar, components=components)
-        parts.append(coupling_step(features, "halves", i, tau, hidden, width, activation))
+        parts.append(
+            coupling_step(features, "halves", i, tau, hidden, width, activation, residual, dropout)
+        )
     return Flow(
         base_named("glow1d", base, features, width),
         Chain(*parts),
         context=declared,
         context_net=join,
     )
-
-
-NSF_COUPLING_TABLES = {
-    "power": {"hidden": (256, 256)},
-    "gas": {"hidden": (256, 256), "dropout": 0.1},
-    "hepmass": {"hidden": (128, 128), "dropout": 0.2},
-    "miniboone": {"hidden": (32, 32), "bins": 4, "dropout": 0.2},
-    "bsds300": {"hidden": (128, 128), "dropout": 0.2},
-}
 
 
 @register(
