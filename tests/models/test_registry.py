@@ -17,7 +17,7 @@ from tests.conftest import TYPECHECK
         ("maf", {"hiden": (8,)}, TypeError, r"'hiden'; did you mean 'hidden'\? There are: "),
         ("maf", {"zzz": 1}, TypeError, r"'zzz'\. There are: transforms, "),
         ("maf", {"preset": "powr"}, ValueError, r"'powr'; did you mean 'power'\? There are: "),
-        ("iaf", {"preset": "power"}, ValueError, r"'power'\. There are: none"),
+        ("gaussian", {"preset": "power"}, ValueError, r"'power'\. There are: none"),
         ("maf", {"hidden": 128}, TypeError, r"hidden must be a tuple of widths, got 128"),
         ("realnvp", {"hidden": "64"}, TypeError, r"hidden must be a tuple of widths, got '64'"),
         ("gaussian", {"hidden": (0,)}, ValueError, r"gaussian: hidden must hold positive"),
