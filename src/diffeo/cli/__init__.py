@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _wait_gently() -> None:
     """Lets threads that wait for each other fall asleep soon; to be set before torch is loaded.
 
-    Left alone they spin for milliseconds. Where another program wants the processor, a training
-    step of 2 threads then takes seconds instead of 50 ms (measured: 2 cores, one of them busy).
+    Left alone they spin for milliseconds, and slow each other badly where another program wants
+    the processor.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
