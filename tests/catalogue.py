@@ -190,6 +190,38 @@ def standardize(shape: tuple[int, ...]) -> bj.Bijection:
     return bijection
 
 
+def by_frequency(levels: tuple[int, ...], lower: tuple[int, ...]) -> bj.Bijection:
+    """A dequantization that has seen data."""
+    bijection = bj.FrequencyDequantize(levels, lower)
+    tops = torch.tensor(levels).float()
+    seen = (tops * torch.rand(50, len(levels)).square()).floor() + torch.tensor(lower)
+    bijection.initialize(seen)
+    return bijection
+
+
+def soft_log(**end: float) -> bj.Bijection:
+    """A map of a half-line at a scale of its own."""
+    bijection = bj.SoftLog((2,), **end)
+    bijection.scale.copy_(torch.tensor([3.0, 0.5]))
+    return bijection
+
+
+def columnwise(context: int) -> bj.Bijection:
+    """Elements of four kinds, two of which see each other and the context."""
+    pair = elementwise(sc.Affine(), (2,), context)
+    return bj.Columnwise(5, ([3], bj.Log()), ([0, 4], pair), ([2], bj.Logit(-1.0, 2.0)))
+
+
+def mixed_columns(context: int) -> bj.Bijection:
+    """Whole numbers of three kinds, and a real one."""
+    return bj.Columnwise(
+        4,
+        ([2], bj.Chain(by_frequency((3,), (1,)), bj.Logit())),
+        ([0], bj.Chain(bj.DequantizeRange(1, lower=0.0), bj.SoftLog(1, lower=0.0))),
+        ([3], bj.DequantizeRange(1)),
+    )
+
+
 def mixed_chain(context: int) -> bj.Bijection:
     """Parts of several kinds, some with a context and some without."""
     return bj.Chain(
@@ -309,6 +341,13 @@ BIJECTIONS = [
     BijectionCase(
         "Dequantize/uneven", lambda context: bj.Dequantize((3, 5), (2,)), (2,), highest=(2.0, 4.0)
     ),
+    fixed("DequantizeRange", lambda: bj.DequantizeRange((2,), -2.0, 3.0)),
+    fixed("DequantizeRange/line", lambda: bj.DequantizeRange((2,))),
+    fixed("FrequencyDequantize", lambda: by_frequency((4, 2), (0, -1))),
+    fixed("SoftLog", lambda: soft_log(lower=-1.0)),
+    fixed("SoftLog/upper", lambda: soft_log(upper=2.0)),
+    BijectionCase("Columnwise", columnwise, (5,), BOTH),
+    fixed("Columnwise/mixed", lambda: mixed_columns(0), (4,)),
     BijectionCase("Chain", mixed_chain, (3,), BOTH),
     BijectionCase("Chain/bounded", bounded_chain, (3,), BOTH),
     BijectionCase("Chain/dequantized", dequantized_chain, (2,), BOTH),

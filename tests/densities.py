@@ -193,6 +193,38 @@ def with_several_contexts(features: int, context: int) -> Density:
     return diffeo.create("maf", features=features, context=parts, transforms=2, hidden=(8, 8))
 
 
+def of_mixed_columns(features: int, context: int) -> Density:
+    """Elements on different sets, some of them whole numbers."""
+    kinds = [{"lower": 0, "upper": 2, "integer": True}, {}, {"lower": 0.0, "upper": 3.0}]
+    model = diffeo.create(
+        "maf",
+        features=features,
+        context=context or None,
+        supports=[kinds[i % 3] for i in range(features)],
+        transforms=2,
+        hidden=(8, 8),
+        activation="tanh",
+    )
+    x = points(model.support, (50, features), torch.float32)
+    model.initialize(x, context_for(model.context_shape, (50,), torch.float32))
+    return model
+
+
+def of_whole_columns(features: int, context: int) -> Density:
+    """Whole numbers, of different levels."""
+    kinds = [{"lower": 0, "upper": 1, "integer": True}, {"lower": -1, "upper": 1, "integer": True}]
+    supports = [kinds[i % 2] for i in range(features)]
+    return diffeo.create(
+        "maf",
+        features=features,
+        context=context or None,
+        supports=supports,
+        transforms=2,
+        hidden=(8, 8),
+        activation="tanh",
+    )
+
+
 MODELS = [
     *(named(model) for model in REGISTRY),
     DensityCase("maf/several-contexts", with_several_contexts, (CONTEXT,), "maf"),
@@ -210,5 +242,9 @@ DISCRETE = [
     )
     for model in ("maf", "realnvp")
 ]
+DISCRETE.append(DensityCase("maf/whole-columns", of_whole_columns, BOTH, "maf"))
+
+MIXED = [DensityCase("maf/mixed-columns", of_mixed_columns, BOTH, "maf")]
+"""Some elements have a density, others a probability: no grid sums over both."""
 
 ALL = [*DENSITIES, *MODELS]

@@ -23,7 +23,7 @@ from diffeo.contexts import (
     describe,
     matches,
 )
-from diffeo.supports import LINE, Support
+from diffeo.supports import LINE, Product, Support
 
 
 class Density(nn.Module, ABC):
@@ -40,7 +40,7 @@ class Density(nn.Module, ABC):
     """Shape of one x; None for an extent that is given only at sampling."""
     context_shape: ContextShape = None
     """Shape, or shapes by name, of what it is conditioned on."""
-    support: Support = LINE
+    support: Support | Product = LINE
     """Where every element of x lies; the density is zero elsewhere."""
     exact: bool = True
     """False where `log_prob` is a lower bound, as for dequantized data."""

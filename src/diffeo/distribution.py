@@ -85,8 +85,9 @@ class DensityDistribution(Distribution):
     def support(self) -> constraints.Constraint:  # type: ignore[override]
         """The density's support, as one constraint on the whole event."""
         rank = len(self.event_shape)
-        element = self.density.support.constraint
-        return constraints.independent(element, rank) if rank else element
+        within = self.density.support.constraint
+        missing = rank - within.event_dim
+        return constraints.independent(within, missing) if missing else within
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(value), nats. Shape (*sample_shape, *batch_shape)."""

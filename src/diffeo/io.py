@@ -24,8 +24,11 @@ from torch.overrides import TorchFunctionMode
 
 from diffeo.density import Density
 
-FORMAT = 1
-"""The version of the format that `save` writes; `load` reads every version up to it."""
+FORMAT = 2
+"""The version of the format that `save` writes; `load` reads every version up to it.
+
+1: columns are real numbers. 2: columns have kinds and roles.
+"""
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 LARGEST_SIZE = 2**12
@@ -323,8 +326,8 @@ def _check_sizes(directory: Path, config: Mapping[str, Any], weights: Mapping[st
     elements = sum(value.numel() for value in weights.values())
     bound, most = (max(LARGEST_SIZE, n) for n in (16 * max(sizes, default=0), elements))
     for name, value in config["arguments"].items():
-        # The number of levels sizes nothing.
-        size = 0 if name == "levels" else _largest_size(value)
+        # Levels and supports of elements size nothing that `_Bounded` does not see.
+        size = 0 if name in ("levels", "supports") else _largest_size(value)
         if size <= bound and name == "shape" and isinstance(value, list):
             size, bound_here = math.prod(map(_largest_size, value)), most
         else:
@@ -370,10 +373,14 @@ def _largest_size(value: Any) -> int:
 def _check_columns(path: Path, config: Mapping[str, Any], model: Density) -> None:
     columns, shape = config["columns"], tuple(model.event_shape)
     sizes = [size for size in shape if size is not None]
-    if columns is not None and len(sizes) == len(shape) and len(columns) != math.prod(sizes):
+    if columns is None or len(sizes) < len(shape):
+        return
+    # Others than features are what the model is conditioned on, weighted by, or does not see.
+    roles = [column.get("role", "feature") for column in columns if isinstance(column, Mapping)]
+    if roles.count("feature") != math.prod(sizes) or len(roles) < len(columns):
         raise ModelFileError(
-            f"{path}: names {len(columns)} columns, but the model is of shape {shape}; the file is "
-            "damaged"
+            f"{path}: names {roles.count('feature')} columns, but the model is of shape {shape}; "
+            "the file is damaged"
         )
 
 

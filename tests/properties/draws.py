@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from diffeo.supports import LINE, Support
+from diffeo.supports import LINE, Product, Support
 
 SCALE = 0.3
 
@@ -32,13 +32,19 @@ def redraw(module: nn.Module, scale: float = SCALE, seed: int = 0) -> nn.Module:
 
 
 def points(
-    support: Support | None,
+    support: Support | Product | None,
     shape: tuple[int, ...],
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
     spread: float = 1.5,
 ) -> Tensor:
     """Points of a support, away from its ends; normal with this standard deviation on the line."""
+    if isinstance(support, Product):
+        drawn = [
+            points(one, shape[:-1], dtype, seed + 10 * i, spread)
+            for i, one in enumerate(support.supports)
+        ]
+        return torch.stack(drawn, -1)
     generator = torch.Generator().manual_seed(1000 + seed)
     normal = spread * torch.randn(shape, generator=generator, dtype=torch.float64)
     uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
@@ -60,12 +66,18 @@ def points(
 
 
 def wide_points(
-    support: Support | None, shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0
+    support: Support | Product | None, shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0
 ) -> Tensor:
     """Points of all of a support: to ±1e4, near zero, and down to a rounding from its ends.
 
     Magnitudes are drawn evenly in the logarithm, so that every scale is met.
     """
+    if isinstance(support, Product):
+        drawn = [
+            wide_points(one, shape[:-1], dtype, seed + 10 * i)
+            for i, one in enumerate(support.supports)
+        ]
+        return torch.stack(drawn, -1)
     generator = torch.Generator().manual_seed(2000 + seed)
     uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
     size = 10.0 ** (-12 + 16 * torch.rand(shape, generator=generator, dtype=torch.float64))

@@ -13,7 +13,7 @@ from scipy import stats
 from torch import Tensor
 
 from diffeo.density import Density
-from diffeo.supports import Support
+from diffeo.supports import Support, each
 from tests.properties.checks import _map
 
 FALSE_ALARM = 1e-6
@@ -141,10 +141,10 @@ def _axes(density: Density, context) -> list[Axis]:
     x = density.sample(1000, context, generator=torch.Generator().manual_seed(9)).double()
     quartiles = x.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64), dim=0)
     axes = []
-    for low, middle, high in quartiles.T.tolist():
-        finite = density.support.lower > -math.inf
-        size = middle - density.support.lower if finite else high - low
-        axes.append(Axis(density.support, middle, max(size, 1e-6)))
+    supports = each(density.support, x.shape[-1])
+    for support, (low, middle, high) in zip(supports, quartiles.T.tolist(), strict=True):
+        size = middle - support.lower if support.lower > -math.inf else high - low
+        axes.append(Axis(support, middle, max(size, 1e-6)))
     masses = _masses(density, context, axes, GRIDS[len(axes)][0])
     for i, axis in enumerate(axes):
         axis.crop(masses if len(axes) == 1 else masses.sum(1 - i))

@@ -5,6 +5,7 @@ import itertools
 import torch
 
 from diffeo.density import Density
+from diffeo.supports import each
 
 DRAWS = 20_000
 SIGMAS = 5.0
@@ -21,12 +22,7 @@ def check_probabilities_sum_to_one(density: Density, context=None) -> None:
         context: one context, or None.
     """
     assert not density.exact, "the density says that it is exact, but it draws noise"
-    support = density.support
-    assert support.integer
-    levels = range(int(support.lower), int(support.upper) + 1)
-    (features,) = density.event_shape
-    assert features is not None
-    grid = torch.tensor(list(itertools.product(levels, repeat=features)), dtype=torch.float64)
+    grid = _grid(density)
     torch.manual_seed(3)
     with torch.no_grad():
         draws = density.log_prob(grid[:, None, :].expand(-1, DRAWS, -1), context).exp()
@@ -40,11 +36,7 @@ def check_probabilities_sum_to_one(density: Density, context=None) -> None:
 
 def check_samples_have_those_probabilities(density: Density, context=None) -> None:
     """The frequencies of samples are the averaged probabilities, within their standard errors."""
-    support = density.support
-    levels = range(int(support.lower), int(support.upper) + 1)
-    grid = torch.tensor(
-        list(itertools.product(levels, repeat=density.event_shape[0])), dtype=torch.float64
-    )  # type: ignore[arg-type]
+    grid = _grid(density)
     torch.manual_seed(4)
     with torch.no_grad():
         draws = density.log_prob(grid[:, None, :].expand(-1, DRAWS, -1), context).exp()
@@ -55,6 +47,15 @@ def check_samples_have_those_probabilities(density: Density, context=None) -> No
     error = (draws.var(1) / DRAWS + expected * (1 - expected) / DRAWS).sqrt()
     worst = ((frequency - expected).abs() / (error + 1e-9)).max()
     assert worst < SIGMAS, f"a frequency is {worst:.1f} standard errors from its probability"
+
+
+def _grid(density: Density) -> torch.Tensor:
+    """Every vector of levels."""
+    assert density.support.integer
+    (features,) = density.event_shape
+    assert features is not None
+    levels = [range(int(s.lower), int(s.upper) + 1) for s in each(density.support, features)]
+    return torch.tensor(list(itertools.product(*levels)), dtype=torch.float64)
 
 
 def check_noise(stochastic, x: torch.Tensor, context=None, *, draws: int = 4000) -> None:

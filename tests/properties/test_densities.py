@@ -5,13 +5,13 @@ import torch
 
 import diffeo
 from diffeo.density import Flow
-from tests.densities import ALL, DISCRETE, MODELS
+from tests.densities import ALL, DISCRETE, MIXED, MODELS
 from tests.properties import density_checks as checks
 from tests.properties.matrix import cells
 from tests.tolerances import tolerance
 
 DOUBLE = (torch.float64,)
-EVERYTHING = [*ALL, *DISCRETE]
+EVERYTHING = [*ALL, *DISCRETE, *MIXED]
 FLOWS = [case for case in EVERYTHING if isinstance(case.make(max(case.contexts)), Flow)]
 NAMES = ("case", "context", "dtype")
 every = pytest.mark.parametrize(NAMES, cells(EVERYTHING))

@@ -48,6 +48,7 @@ EXAMPLES = [
     *catalogue.CAUSAL,
     *densities.ALL,
     *densities.DISCRETE,
+    *densities.MIXED,
 ]
 
 
@@ -88,7 +89,10 @@ def test_every_named_model_is_in_the_catalogue():
 
 
 def test_names_are_unique():
-    names = [entry.name for entry in (*catalogue.BIJECTIONS, *densities.ALL, *densities.DISCRETE)]
+    names = [
+        entry.name
+        for entry in (*catalogue.BIJECTIONS, *densities.ALL, *densities.DISCRETE, *densities.MIXED)
+    ]
     assert len(set(names)) == len(names)
 
 

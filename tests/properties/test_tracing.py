@@ -7,7 +7,7 @@ import torch
 
 import diffeo
 from tests.catalogue import BIJECTIONS
-from tests.densities import ALL, DISCRETE, MODELS
+from tests.densities import ALL, DISCRETE, MIXED, MODELS
 from tests.properties import tracing
 from tests.properties.draws import context_for, redraw
 from tests.properties.matrix import cells
@@ -16,7 +16,7 @@ from tests.tolerances import tolerance
 pytestmark = pytest.mark.traced
 SINGLE, DOUBLE = (torch.float32,), (torch.float64,)
 NAMES = ("case", "context", "dtype")
-SCORED = [*ALL, *DISCRETE]
+SCORED = [*ALL, *DISCRETE, *MIXED]
 
 
 def made(case, context, dtype, n=4):
@@ -30,7 +30,7 @@ def exact(case) -> bool:
 
 # Every named model by itself in every run; other options of them in the whole matrix.
 FIRST = [case for case in MODELS if "/" not in case.name]
-OTHERS = [case for case in [*MODELS, *DISCRETE] if "/" in case.name]
+OTHERS = [case for case in [*MODELS, *DISCRETE, *MIXED] if "/" in case.name]
 COMPILED = [
     *cells(FIRST, DOUBLE),
     *(

@@ -3,8 +3,9 @@
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.base import Bijection
 from diffeo.bijections.chain import Chain, Inverse
+from diffeo.bijections.columnwise import Columnwise
 from diffeo.bijections.coupling import Coupling
-from diffeo.bijections.dequantize import Dequantize
+from diffeo.bijections.dequantize import Dequantize, DequantizeRange
 from diffeo.bijections.elementwise import Elementwise
 from diffeo.bijections.fixed import (
     Exp,
@@ -17,6 +18,8 @@ from diffeo.bijections.fixed import (
     Softplus,
     Tanh,
 )
+from diffeo.bijections.frequencies import FrequencyDequantize
+from diffeo.bijections.halfline import SoftLog
 from diffeo.bijections.linear import FullLinear, LULinear, Permutation, QRLinear
 from diffeo.bijections.lowrank import Planar, Radial, Sylvester
 from diffeo.bijections.normalization import ActNorm, BatchNorm, Standardize
@@ -29,11 +32,14 @@ __all__ = [
     "BatchNorm",
     "Bijection",
     "Chain",
+    "Columnwise",
     "Coupling",
     "Dequantize",
+    "DequantizeRange",
     "Elementwise",
     "Exp",
     "FixedAffine",
+    "FrequencyDequantize",
     "FullLinear",
     "Halves",
     "Inverse",
@@ -50,6 +56,7 @@ __all__ = [
     "RandomHalf",
     "Rescale",
     "Sigmoid",
+    "SoftLog",
     "Softplus",
     "Standardize",
     "Sylvester",

@@ -14,7 +14,7 @@ from diffeo.contexts import (
     describe,
     matches,
 )
-from diffeo.supports import LINE, Support
+from diffeo.supports import LINE, Product, Support
 
 
 class Bijection(nn.Module, ABC):
@@ -42,9 +42,9 @@ class Bijection(nn.Module, ABC):
     """Shape of the event that comes in where it is fixed (None inside for a free extent); None
     where any will do.
     """
-    domain: Support | None = LINE
+    domain: Support | Product | None = LINE
     """Where x lies. None: anywhere; the map moves elements about without changing them."""
-    codomain: Support | None = LINE
+    codomain: Support | Product | None = LINE
     """Where z lies. None: where x lay."""
     stochastic: bool = False
     """Whether the map draws noise, so that a density with it gives a bound."""

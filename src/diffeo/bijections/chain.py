@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from diffeo.bijections.base import Bijection
 from diffeo.contexts import Context, ContextShape, Shape
-from diffeo.supports import Support
+from diffeo.supports import Product, Support
 
 
 class Chain(Bijection):
@@ -45,7 +45,7 @@ class Chain(Bijection):
         self._rise = sum(part.output_event_dim - part.event_dim for part in bijections)
         self.domain, self.codomain = _chain_supports(bijections)
         self.stochastic = any(part.stochastic for part in bijections)
-        self.context_shape = _chain_context(bijections)
+        self.context_shape = common_context("Chain", bijections)
 
     @property
     def output_event_dim(self) -> int:
@@ -172,9 +172,11 @@ def _chain_shape(parts: Sequence[Bijection]) -> Shape | None:
     return first
 
 
-def _chain_supports(parts: Sequence[Bijection]) -> tuple[Support | None, Support | None]:
-    first: Support | None = None
-    current: Support | None = None
+def _chain_supports(
+    parts: Sequence[Bijection],
+) -> tuple[Support | Product | None, Support | Product | None]:
+    first: Support | Product | None = None
+    current: Support | Product | None = None
     for i, part in enumerate(parts):
         if part.domain is None:
             continue
@@ -189,14 +191,19 @@ def _chain_supports(parts: Sequence[Bijection]) -> tuple[Support | None, Support
     return first, current
 
 
-def _chain_context(parts: Sequence[Bijection]) -> ContextShape:
+def common_context(owner: str, parts: Sequence[Bijection]) -> ContextShape:
+    """The context that the parts of a bijection need; None where none needs any.
+
+    Raises:
+        ValueError: if they declare different ones.
+    """
     shape: ContextShape = None
     for part in parts:
         if part.context_shape is None:
             continue
         if shape is not None and shape != part.context_shape:
             raise ValueError(
-                f"Chain: parts declare different contexts, {shape} and {part.context_shape}"
+                f"{owner}: parts declare different contexts, {shape} and {part.context_shape}"
             )
         shape = part.context_shape
     return shape

@@ -103,6 +103,63 @@ class Dequantize(Bijection):
         return f"event_shape={self.event_shape}, codomain={self.codomain}"
 
 
+class DequantizeRange(Bijection):
+    """Uniform dequantization of whole numbers in a range that may have no end: v = x + u.
+
+    u ~ U[0, 1) for x in {l, …, m}, l or m or both infinite. Inverse: x = ⌊v⌋, and the nearest end
+    beyond one. log|det| = 0, so that a density p(v) gives E_u log p(v) ≤ log P(x). In floating
+    point too v stays below x + 1, where x + 1 is a number of the dtype (below 2²⁴ in float32).
+
+    Args:
+        shape: event shape, or the number of features.
+        lower: l, a whole number or −∞.
+        upper: m, a whole number or ∞.
+    Shapes: x, v: (*batch, *shape); ladj: (*batch,).
+
+    Raises:
+        ValueError: if l < m does not hold, or a finite end is no whole number.
+
+    Example:
+        >>> import torch
+        >>> from diffeo.bijections import DequantizeRange
+        >>> counts = torch.tensor([[3.0], [250.0]])
+        >>> dequantize = DequantizeRange(1, lower=0.0)
+        >>> torch.equal(dequantize.inverse(dequantize(counts)[0])[0], counts)
+        True
+    """
+
+    stochastic = True
+
+    def __init__(
+        self, shape: int | Sequence[int], lower: float = -math.inf, upper: float = math.inf
+    ) -> None:
+        super().__init__()
+        if any(math.isfinite(end) and end != round(end) for end in (lower, upper)):
+            raise ValueError(f"DequantizeRange: ends must be whole, got {lower} and {upper}")
+        self.event_shape = as_shape(type(self).__name__, shape)
+        self.event_dim = len(self.event_shape)
+        self.lower, self.upper = float(lower), float(upper)
+        self.domain = Support(self.lower, self.upper, closed=True, integer=True)
+        self.codomain = Support(self.lower, self.upper + 1)
+
+    def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        v = x + uniform_noise(x, self.event_dim)
+        # Rounding can carry v to the next level.
+        below = torch.nextafter(x + 1, torch.full_like(x, -math.inf))
+        return torch.maximum(torch.minimum(v, below), x), self._zeros(x)
+
+    def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        return torch.floor(z).clamp(min=self.lower, max=self.upper), self._zeros(z)
+
+    def _zeros(self, x: Tensor) -> Tensor:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return x.new_zeros(x.shape[: x.dim() - self.event_dim], dtype=dtype)
+
+    def extra_repr(self) -> str:
+        """The event shape and the range."""
+        return f"event_shape={self.event_shape}, lower={self.lower:g}, upper={self.upper:g}"
+
+
 def _as_counts(levels: int | Sequence[int], shape: Shape) -> Tensor:
     counts = torch.as_tensor(levels)
     if counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool:

@@ -8,14 +8,9 @@ from typing import Any
 
 from diffeo.bijections.base import Bijection
 from diffeo.bijections.chain import Chain
-from diffeo.bijections.dequantize import Dequantize
-from diffeo.bijections.elementwise import Elementwise
-from diffeo.bijections.fixed import Logit
-from diffeo.bijections.normalization import Standardize
-from diffeo.contexts import ContextArgument, Shape, as_shape, known_shape
+from diffeo.contexts import ContextArgument, Shape, as_shape
 from diffeo.density import Density, Flow
-from diffeo.models.parts import at_least
-from diffeo.scalars import LogisticMixture
+from diffeo.models.front import Supports, front
 
 
 @dataclass(frozen=True)
@@ -90,14 +85,15 @@ def create(
     context: ContextArgument = None,
     preset: str | None = None,
     levels: int | None = None,
+    supports: Supports | None = None,
     standardize: bool = False,
     marginals: int | None = None,
     **options: Any,
 ) -> Density:
     """Builds a named model.
 
-    `levels`, `standardize` and `marginals` put maps in front of any flow, in this order; those that
-    are set from data are set when training begins (`initialize`).
+    `levels` or `supports`, `standardize` and `marginals` put maps in front of any flow, in this
+    order; those that are set from data are set when training begins (`initialize`).
 
     Args:
         name: one of `diffeo.models.MODELS`, which `describe_models()` lists.
@@ -108,6 +104,9 @@ def create(
         preset: name of a set of the paper's settings; `options` override it.
         levels: for whole numbers 0 … levels − 1: uniform dequantization, then a logit onto the
             line.
+        supports: for vectors whose elements live on different sets: a dict for each element, with
+            `lower`, `upper` (numbers) and `integer` (True for whole numbers, which are dequantized)
+            where they apply; {} for the line.
         standardize: shift and scale each element to mean 0 and variance 1, as measured on the
             training data.
         marginals: number of logistics in a learned mixture-CDF map of each element, started at the
@@ -140,7 +139,16 @@ def create(
         for option, value in chosen.items()
     }
     model = entry.build(event, context, **chosen)
-    model = _with_front(name, model, event, levels, standardize, marginals)
+    parts = front(
+        name,
+        event,
+        levels=levels,
+        supports=supports,
+        standardize=standardize,
+        marginals=marginals,
+    )
+    if parts:
+        model = _with_front(name, model, parts)
     arguments: dict[str, Any] = {
         "shape": list(event),
         **{k: _plain(name, k, v) for k, v in chosen.items()},
@@ -148,6 +156,7 @@ def create(
     common = {
         "context": _plain(name, "context", context),
         "levels": levels,
+        "supports": None if supports is None else _plain(name, "supports", supports),
         "standardize": standardize or None,
         "marginals": marginals,
     }
@@ -192,31 +201,14 @@ def _there_are(name: object, known: Iterable[str]) -> str:
     return f"{hint} There are: {', '.join(known) or 'none'}"
 
 
-def _with_front(
-    name: str,
-    model: Density,
-    shape: Shape,
-    levels: int | None,
-    standardize: bool,
-    marginals: int | None,
-) -> Density:
-    if levels is None and not standardize and marginals is None:
-        return model
+def _with_front(name: str, model: Density, parts: Sequence[Bijection]) -> Density:
     if not isinstance(model, Flow):
-        raise TypeError(f"{name}: is not a flow, so levels, standardize and marginals do not apply")
-    known = known_shape(name, shape)
-    front: list[Bijection] = []
-    if levels is not None:
-        at_least(name, 2, levels=levels)
-        front += [Dequantize(levels, known), Logit(0.0, float(levels))]
-    if standardize:
-        front.append(Standardize(known))
-    if marginals is not None:
-        at_least(name, 1, marginals=marginals)
-        front.append(Elementwise(LogisticMixture(marginals), known))
+        raise TypeError(
+            f"{name}: is not a flow, so levels, supports, standardize and marginals do not apply"
+        )
     return Flow(
         model.base,
-        Chain(*front, *_parts(model.bijection)),
+        Chain(*parts, *_parts(model.bijection)),
         context=model.context_shape,
         context_net=model.context_net,
     )
