@@ -53,8 +53,8 @@ wheel: $(VENV)/.installed ## Build the sdist, and the wheel from it, in dist/
 	$(PY) -m build --no-isolation --outdir dist
 
 clean: ## Remove what was built, and caches (not .venv)
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist examples/out .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 PIP_INSTALL = $(PY) -m pip install --no-input --disable-pip-version-check -c constraints.txt
 

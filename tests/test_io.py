@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffeo.io import CONFIG, WEIGHTS, ModelFileError, load, read_config, save
+from diffeo.io import FORMAT, CONFIG, WEIGHTS, ModelFileError, load, read_config, save
 from diffeo.models import MODELS, create
 
 FIXTURE = Path(__file__).parent / "fixtures" / "format1"
@@ -94,7 +94,7 @@ def test_the_configuration(tmp_path):
     training = {"best": float("nan"), "steps": [1, 2], "more": {"loss": float("inf")}}
     save(small(), tmp_path / "m", columns=columns, training=training)
     config = read_config(tmp_path / "m")
-    assert config["format"] == 1
+    assert config["format"] == FORMAT
     assert config["name"] == "maf"
     assert config["arguments"]["shape"] == [3]
     assert config["columns"] == columns

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from diffeo.bijections.base import Bijection
     from diffeo.bijections.chain import Chain, Inverse
     from diffeo.density import Density, Flow
-    from diffeo.io import load, save
     from diffeo.mixture import Mixture
     from diffeo.models.registry import create, describe_models
+    from diffeo.table import Table, load, save
 
 _HOME = {
     "Bijection": "diffeo.bijections.base",
@@ -28,12 +28,13 @@ _HOME = {
     "Mixture": "diffeo.mixture",
     "create": "diffeo.models.registry",
     "describe_models": "diffeo.models.registry",
-    "load": "diffeo.io",
-    "save": "diffeo.io",
+    "Table": "diffeo.table",
+    "load": "diffeo.table",
+    "save": "diffeo.table",
 }
 _MODULES = (
     "bases", "bijections", "cli", "data", "io", "mixture", "models", "nets", "objectives", "report",
-    "scalars", "solvers", "train",
+    "scalars", "solvers", "table", "train",
 )  # fmt: skip
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Flow",
     "Inverse",
     "Mixture",
+    "Table",
     "__version__",
     "create",
     "describe_models",

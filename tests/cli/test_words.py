@@ -38,8 +38,12 @@ def test_without_a_command_there_is_help(diffeo, words):
 def test_every_command_and_option_is_documented(diffeo, name):
     outcome = diffeo(name, "--help")
     assert (outcome.status, outcome.err) == (0, "")
-    docs = argument_docs(COMMANDS[name].__doc__.replace("\n    ", "\n"))
-    assert set(docs) == set(COMMANDS[name].__dataclass_fields__)
+    docs = {
+        key
+        for kind in COMMANDS[name].__mro__[:-1]
+        for key in argument_docs((kind.__doc__ or "").replace("\n    ", "\n"))
+    }
+    assert docs == set(COMMANDS[name].__dataclass_fields__)
     for flag in _flags(COMMANDS[name]):
         assert flag in outcome.out or flag.startswith("--no-")
 

@@ -115,8 +115,7 @@ def test_malformed_files_are_refused(tmp_path, name, content, says):
         ("a,b\n1,2\n-inf,2\n", "FILE, line 3, column 'a': the value is infinite"),
         ("a,b\n1e60,2\n", "FILE, line 2, column 'a': 1e+60 is too large for torch.float32"),
         ('a,b\n1,"2"\n"3\n",x\n', "FILE, line 4, column 'b': 'x' is not a number"),
-        ("a,b\nTrue,2\n", "FILE: column 'a' holds True and False"),
-        ("a,b\n2020-01-01,2\n", "FILE, line 2, column 'a': '2020-01-01' is not a number"),
+        ("a,b\n2020-01-01,2\nx,3\n", "FILE, line 3, column 'a': 'x' is not a date or time"),
     ],
 )
 def test_values_that_are_not_finite_numbers_are_refused(tmp_path, content, says):
@@ -140,9 +139,15 @@ def test_arrays_that_are_not_tables_are_refused(tmp_path, array, says):
     assert says in refusal(tmp_path / "a.npy", use)
 
 
-def test_dates_in_parquet_are_refused(tmp_path):
-    pd.DataFrame({"t": pd.to_datetime(["2020-01-01"])}).to_parquet(tmp_path / "a.parquet")
-    assert "column 't' holds dates or times" in refusal(tmp_path / "a.parquet", use)
+def test_columns_kept_as_text(tmp_path):
+    path = put(tmp_path, "a.csv", "zip,b_code,n\n01234,007,1\nK1A,8,2\n")
+    frame = read_table(path, text=("zip", "*_code", "absent"))
+    assert frame.to_dict("list") == {"zip": ["01234", "K1A"], "b_code": ["007", "8"], "n": [1, 2]}
+
+
+def test_durations_in_parquet_are_refused(tmp_path):
+    pd.DataFrame({"t": pd.to_timedelta([1, 2], "s")}).to_parquet(tmp_path / "a.parquet")
+    assert "column 't' holds durations" in refusal(tmp_path / "a.parquet", use)
 
 
 def test_files_that_are_not_there(tmp_path):

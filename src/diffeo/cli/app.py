@@ -20,7 +20,8 @@ def run(arguments: Sequence[str]) -> int:
             _run(arguments)
         except BaseException as error:
             # Code in between may have made something else of the exception.
-            status = status_of(Terminated() if received else error)
+            kept: str | None = getattr(error, "kept", None)
+            status = status_of(Terminated() if received else error, kept)
             if status is None:
                 raise
             return status
@@ -32,9 +33,11 @@ def _run(arguments: Sequence[str]) -> None:
     if command is not None:
         name = next(key for key, kind in COMMANDS.items() if isinstance(command, kind))
         handler = importlib.import_module(f"diffeo.cli.{name}")
-        console = Console(quiet=getattr(command, "quiet", False))
+        console = Console(quiet=command.quiet, json=command.json)
+        console.words = arguments
         with told_plainly(console):
             handler.run(command, console)
+        console.finish()
     sys.stdout.flush()
 
 

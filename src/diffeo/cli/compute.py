@@ -1,18 +1,22 @@
 """What commands share when they compute: threads, devices, models and their tables."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffeo.cli.commands import Computed
+from diffeo.cli.console import Console, count
 from diffeo.cli.errors import CommandError
 from diffeo.extras import missing
 
 if TYPE_CHECKING:
+    import pandas
     from torch import Tensor
 
-    from diffeo.data.columns import Columns
+    from diffeo.data.columns import Columns, Encoded
     from diffeo.density import Density
-
+    from diffeo.table import Table
 
 BASELINES = {"gaussian": "full-covariance Gaussian", "independent": "independent columns"}
 """What the simple models of `diffeo.train.baselines` are called."""
@@ -54,8 +58,8 @@ def set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads)
 
 
-def choose_device(name: str) -> str:
-    """The device of that name; for "auto" an accelerator where there is one.
+def choose_device(name: str, console: Console) -> str:
+    """The device of that name, which is told; for "auto" an accelerator where there is one.
 
     Raises:
         CommandError: if it can't be used.
@@ -64,52 +68,91 @@ def choose_device(name: str) -> str:
 
     if name == "auto":
         if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+            name = "cuda"
+        else:
+            name = "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.empty(0, device=torch.device(name))
     except (RuntimeError, AssertionError) as error:
         raise CommandError(
             f"--device {name}: can't be used: {str(error).splitlines()[0]}"
         ) from None
+    console.note(f"device: {name}")
     return name
 
 
-def load_table_model(folder: Path) -> "tuple[Density, Columns, dict[str, Any]]":
-    """A model of a table, the table's columns, and the whole configuration.
+def prepare(command: Computed, console: Console) -> str:
+    """Sets threads and checks the seed; the device to compute on."""
+    if command.seed is not None:
+        check_seed(command.seed)
+    set_threads(command.threads)
+    return choose_device(command.device, console)
+
+
+def load_table(folder: Path, device: str) -> "tuple[Table, dict[str, Any]]":
+    """A model of a table, and the whole configuration.
 
     Raises:
         ModelFileError: if the folder is not a model.
         CommandError: if it is a model of something else than a table.
     """
-    from diffeo.data.columns import Columns
-    from diffeo.io import load, read_config
+    from diffeo.io import read_config
+    from diffeo.table import Table, load
 
     config = read_config(folder)
-    if config["columns"] is None:
+    table = load(folder, device)
+    if not isinstance(table, Table):
         raise CommandError(
             f"{folder}: the model was not trained on a table, so its columns have no names; "
             "use it from Python: diffeo.load"
         )
-    return load(folder), Columns.from_json(config["columns"]), config
+    return table, config
 
 
-def read_rows(path: Path, columns: "Columns") -> "Tensor":
-    """The rows of a table with known columns.
+def scored(
+    table: "Table", frame: "pandas.DataFrame", *, shared_noise: bool, seed: int = 0
+) -> "tuple[Tensor, Encoded]":
+    """Log-likelihoods of a frame's rows, and the rows as the model sees them."""
+    from diffeo.train import score
+
+    rows = table.columns.encode(frame)
+    scores = score(table.density, rows.x, rows.context, shared_noise=shared_noise, seed=seed)
+    return scores.double(), rows
+
+
+def pieces(
+    path: Path, columns: "Columns", console: Console, *, drop_missing: bool
+) -> "Iterator[pandas.DataFrame]":
+    """A table's rows, so many at a time that memory stays bounded.
 
     Raises:
-        DataError: if the table can't be read, or its columns are others.
+        CommandError: if every row was dropped.
     """
-    from diffeo.data.tables import read_table
+    from diffeo.data.tables import read_pieces
 
-    return columns.to_tensor(read_table(path))
-
-
-def is_discrete(model: "Density") -> bool:
-    """Whether the model is of whole numbers: then log-likelihoods are of probabilities."""
-    return model.support.integer
+    kept = dropped = 0
+    for frame in read_pieces(path, text=columns.text_columns):
+        if drop_missing:
+            frame, without = columns.complete(frame)
+            dropped += without
+        kept += len(frame)
+        if len(frame):
+            yield frame
+    if dropped:
+        console.note(f"{path}: {count(dropped, 'row')} left out, since a value is missing")
+    if not kept:
+        raise CommandError(f"{path}: a value is missing in every row")
 
 
 def unit_of(model: "Density") -> str:
     """What a log-likelihood of the model is measured in, and whether it is a bound."""
     return "nats a row" + ("" if model.exact else ", a lower bound")
+
+
+def told_impossible(console: Console, path: Path, impossible: int) -> None:
+    """Says what it means that rows score −∞."""
+    if impossible:
+        console.warn(
+            f"{path}: {count(impossible, 'row')} impossible under the model (log-likelihood −∞): a "
+            "category that training never saw, or a value beyond the column's bounds"
+        )

@@ -1,5 +1,6 @@
 """Where all that a person reads goes: results to stdout, what happens meanwhile to stderr."""
 
+import json
 import math
 import shutil
 import sys
@@ -8,22 +9,37 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 
 class Console:
-    """Prints for a person.
+    """Prints for a person, or one JSON object for a program.
 
     Args:
         quiet: whether to keep silent about what happens meanwhile.
+        json: whether stdout gets `result` as JSON and nothing else; the lines for a person then
+            go to stderr.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
+    def __init__(self, quiet: bool = False, json: bool = False) -> None:
+        self.quiet, self.json = quiet, json
         self.started = time.monotonic()
+        self.words: Sequence[str] = ()
+        self.result: dict[str, Any] = {}
+        self.warnings: list[str] = []
 
     def say(self, line: str = "") -> None:
         """A line of the result, on stdout."""
-        print(line)
+        if self.json:
+            self.note(line)
+        else:
+            print(line)
+
+    def finish(self) -> None:
+        """Prints `result` with the warnings, if JSON is wanted. What is not finite is null."""
+        if self.json:
+            whole = {**self.result, "warnings": self.warnings}
+            print(json.dumps(finite(whole), ensure_ascii=False, allow_nan=False))
 
     def rows(self, rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
         """Rows of a table, columns aligned; the last is wrapped to the terminal's width."""
@@ -46,6 +62,7 @@ class Console:
 
     def warn(self, line: str) -> None:
         """A line that the person should see even when quiet, on stderr."""
+        self.warnings.append(line)
         print(f"diffeo: {line}", file=sys.stderr, flush=True)
 
     @property
@@ -64,6 +81,15 @@ def told_plainly(console: Console) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show  # type: ignore[assignment]
         yield
+
+
+def finite(value: Any) -> Any:
+    """The same plain value with None for every number that is not finite."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def duration(seconds: float) -> str:

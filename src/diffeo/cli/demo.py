@@ -186,9 +186,10 @@ def _save(
     folder: Path, command: Demo, model: "Density", history: "History", evaluation: "Evaluation"
 ) -> None:
     from diffeo.data import Column, Columns
-    from diffeo.io import save
+    from diffeo.table import Table, save
 
-    columns = Columns(tuple(Column(name) for name in _pixel_names()))
+    pixels = [Column(name, "integer", lower=0, upper=LEVELS) for name in _pixel_names()]
+    table = Table(model, Columns(tuple(pixels)))
     training = {
         "rows": history.rows,
         "validation_rows": history.validation_rows,
@@ -199,7 +200,7 @@ def _save(
         "options": TRAINING | {"seed": command.seed},
         "test": evaluation.to_dict(),
     }
-    save(model, folder / "model", columns=columns.to_json(), training=training)
+    save(table, folder / "model", training=training)
 
 
 def _tell(

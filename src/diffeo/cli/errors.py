@@ -8,6 +8,7 @@ from contextlib import contextmanager
 MISTAKE = 2
 INTERRUPTED = 130
 TERMINATED = 143
+NOTHING = "nothing was written"
 
 
 class Terminated(BaseException):
@@ -43,22 +44,27 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def status_of(error: BaseException) -> int | None:
+def status_of(error: BaseException, kept: str | None = None) -> int | None:
     """Tells the person what went wrong, in one line on stderr, and gives the exit status.
+
+    Args:
+        error: what ended the command.
+        kept: what was kept all the same, and how to go on from it.
 
     Returns:
         None for what isn't the caller's mistake: a fault of the program, whose traceback is wanted.
     """
     if isinstance(error, KeyboardInterrupt):
-        message, status = "interrupted; nothing was written", INTERRUPTED
+        message, status = f"interrupted; {kept or NOTHING}", INTERRUPTED
     elif isinstance(error, Terminated):
-        message, status = "terminated; nothing was written", TERMINATED
+        message, status = f"terminated; {kept or NOTHING}", TERMINATED
     elif isinstance(error, BrokenPipeError):
         # The reader of our output is gone (`diffeo models | head -1`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     elif (message := _mistake(error)) is not None:
         status = MISTAKE
+        message = f"{message}; {kept}" if kept else message
     else:
         return None
     print(f"diffeo: {one_line(message)}", file=sys.stderr)

@@ -1,65 +1,76 @@
 """`diffeo evaluate`: how likely a trained model finds the rows of a table."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffeo.cli.commands import Evaluate
 from diffeo.cli.compute import (
     BASELINES,
-    is_discrete,
-    load_table_model,
-    read_rows,
-    set_threads,
+    load_table,
+    need,
+    pieces,
+    prepare,
+    scored,
+    told_impossible,
     unit_of,
 )
 from diffeo.cli.console import Console, count, estimate, number
-from diffeo.cli.split import split, unchanged
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from diffeo.data.columns import Columns
+    from diffeo.table import Table
+    from diffeo.train import Evaluation
 
 
 def run(command: Evaluate, console: Console) -> None:
-    """Prints the mean log-likelihood ± standard error, beside simple models where it can."""
-    set_threads(command.threads)
-    model, columns, config = load_table_model(command.model)
-    from diffeo.data.tables import read_table
-    from diffeo.train import baselines, evaluate
-
-    frame = read_table(command.data)
-    x = columns.to_tensor(frame)
-    for line in columns.lost_precision(frame):
-        console.warn(line)
-    evaluation = evaluate(model, x)
+    """Prints the mean log-likelihood ± standard error, beside simple models."""
+    need("pandas", "lightning")
+    device = prepare(command, console)
+    table, config = load_table(command.model, device)
+    evaluation = evaluated(
+        table, command.data, console, drop_missing=command.drop_missing, seed=command.seed
+    )
+    density = table.density
     console.say(
         f"{command.data}: {count(evaluation.rows, 'row')}, {count(evaluation.dimensions, 'column')}"
     )
-    console.say(f"log-likelihood, {unit_of(model)}, higher is better:")
+    console.say(f"log-likelihood, {unit_of(density)}, higher is better:")
     rows = [[config["name"], estimate(evaluation.log_likelihood, evaluation.standard_error)]]
-    trained_on = _training_rows(command.model, columns)
-    if trained_on is not None and len(trained_on) > 1:
-        compared = baselines(trained_on, x, discrete=is_discrete(model))
-        rows += [[BASELINES[key], number(value)] for key, value in compared.items()]
+    rows += [[BASELINES[key], number(value)] for key, value in evaluation.baselines.items()]
     console.rows(rows)
-    if is_discrete(model):
-        bound = "" if model.exact else ", an upper bound"
+    if density.support.integer:
+        bound = "" if density.exact else ", an upper bound"
         console.say(f"bits/dim, lower is better{bound}: {number(evaluation.bits_per_dim)}")
-    if trained_on is None:
-        console.note("no baselines: the table that the model was trained on has moved or changed")
+    if not evaluation.baselines:
+        console.note("no baselines: none are recorded with this model")
+    told_impossible(console, command.data, evaluation.impossible)
+    console.result = {"model": config["name"], **evaluation.to_dict(), "device": device}
+    console.result["seed"] = command.seed
 
 
-def _training_rows(folder: Path, columns: "Columns") -> "Tensor | None":
-    """The rows that the model was trained on, if their file is still there and the same."""
-    try:
-        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-        path = unchanged(settings["data"])
-        if path is None:
-            return None
-        x = read_rows(path, columns)
-        return x if settings["validation"] is not None else split(x, settings["seed"])[0]
-    except (OSError, ValueError, KeyError, TypeError):
-        # A convenience: whatever is wrong with the record, the model's own figure stands.
-        return None
+def evaluated(
+    table: "Table", path: Path, console: Console, *, drop_missing: bool, seed: int
+) -> "Evaluation":
+    """The figures of a table in a file, read in pieces."""
+    import torch
+
+    from diffeo.train.evaluate import baselines_of, summarize
+
+    simple = baselines_of(table)
+    scores, weights = [], []
+    compared: dict[str, list[torch.Tensor]] = {}
+    for i, frame in enumerate(pieces(path, table.columns, console, drop_missing=drop_missing)):
+        own, rows = scored(table, frame, shared_noise=False, seed=seed + i)
+        scores.append(own)
+        if rows.weights is not None:
+            weights.append(rows.weights)
+        for name, values in (
+            {} if simple is None else simple.log_prob(rows.x, rows.context)
+        ).items():
+            compared.setdefault(name, []).append(values)
+    return summarize(
+        torch.cat(scores),
+        len(table.columns),
+        bound=not table.density.exact,
+        weights=torch.cat(weights) if weights else None,
+        baselines={name: torch.cat(values) for name, values in compared.items()},
+    )

@@ -61,6 +61,13 @@ def _tell_model(name: str, console: Console) -> None:
                 for key, preset in entry.presets.items()
             ]
         )
+    console.result = {
+        "name": name,
+        "summary": entry.summary,
+        "reference": entry.reference,
+        "options": {key: {"default": o.default, "help": o.doc} for key, o in options.items()},
+        "presets": {key: dict(preset) for key, preset in entry.presets.items()},
+    }
     console.say()
     console.say(f"Train it: diffeo train {name} TABLE --out FOLDER")
     console.say(f'In Python: diffeo.create("{name}", features=6)')
@@ -82,12 +89,14 @@ def _tell_folder(folder: Path, console: Console) -> None:
     rows += [
         [_flag(key, options[key].default) if key in options else key, shown(value)]
         for key, value in arguments.items()
-        if key != "shape"
+        if key not in ("shape", "supports")
     ]
     console.rows(rows)
+    console.result = {**config, "parameters": parameters}
     if config["columns"] is not None:
-        names = Columns.from_json(config["columns"]).names
-        console.say(f"columns ({len(names)}): {', '.join(names)}")
+        columns = Columns.from_json(config["columns"])
+        console.say(f"columns ({len(columns.columns)}):")
+        console.rows([list(pair) for pair in columns.describe()])
     training = config["training"]
     if training and "validation" in training:
         _tell_training(training, console)

@@ -13,7 +13,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
 from diffeo.cli.commands import Train
 
-COMMON = ("levels", "standardize", "marginals")
+COMMON = ("standardize", "marginals")
 """Options of `diffeo.create` that put maps in front of any flow."""
 DEFAULTS = {"standardize": True}
 """Where the command differs from `create`: columns of a file come in units of their own."""

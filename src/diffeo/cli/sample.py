@@ -2,42 +2,95 @@
 
 import math
 import secrets
+import sys
+from typing import TYPE_CHECKING
 
+from diffeo.cli.columns import values
 from diffeo.cli.commands import Sample
-from diffeo.cli.compute import check_seed, load_table_model, set_threads
+from diffeo.cli.compute import load_table, need, prepare
 from diffeo.cli.console import Console, count
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_out_file
 
-AT_ONCE = 10_000
-"""Rows drawn in a call; memory stays bounded whatever -n is."""
+if TYPE_CHECKING:
+    import pandas
+
+    from diffeo.table import Table
 
 
 def run(command: Sample, console: Console) -> None:
     """Draws rows and writes them as a table."""
+    need("pandas")
     if command.n < 0:
         raise CommandError(f"-n must be 0 or more, got {command.n}")
     if not (command.temperature >= 0 and math.isfinite(command.temperature)):
         raise CommandError(f"--temperature must be 0 or more, got {command.temperature}")
-    if command.seed is not None:
-        check_seed(command.seed)
-    check_out_file(command.out, overwrite=command.overwrite)
-    set_threads(command.threads)
-    model, columns, _ = load_table_model(command.model)
-    import torch
-
-    from diffeo.data.tables import write_table
-
+    if command.out is not None:
+        check_out_file(command.out, overwrite=command.overwrite)
+    elif command.json:
+        raise CommandError("--json: stdout is for the JSON; give --out FILE for the rows")
+    device = prepare(command, console)
+    table, _ = load_table(command.model, device)
+    given = _given(command, table)
     seed = secrets.randbits(31) if command.seed is None else command.seed
-    generator = torch.Generator().manual_seed(seed)
-    drawn = []
-    for start in range(0, command.n, AT_ONCE) or (0,):
-        with mistakes():
-            n = min(AT_ONCE, command.n - start)
-            drawn.append(model.sample(n, temperature=command.temperature, generator=generator))
-    rows = torch.cat(drawn)
-    if lost := int((~rows.isfinite()).any(-1).sum()):
-        console.warn(f"{count(lost, 'row')} of {command.n:,} hold values too large for a number")
-    write_table(columns.to_frame(rows), command.out)
+    with mistakes():
+        frame = table.sample(command.n, given, temperature=command.temperature, seed=seed)
+    if lost := _not_finite(frame):
+        console.warn(f"{count(lost, 'row')} of {len(frame):,} hold values too large for a number")
     again = "" if command.seed is not None else f" (the same again: --seed {seed})"
-    console.say(f"{command.out}: {count(command.n, 'row')}, {count(len(columns), 'column')}{again}")
+    told = f"{count(len(frame), 'row')}, {count(frame.shape[1], 'column')}{again}"
+    if command.out is None:
+        frame.to_csv(sys.stdout, index=False)
+        console.note(told)
+    else:
+        from diffeo.data.tables import write_table
+
+        write_table(frame, command.out)
+        console.say(f"{command.out}: {told}")
+    console.result = {
+        "out": None if command.out is None else str(command.out),
+        "rows": len(frame),
+        "columns": [str(name) for name in frame.columns],
+        "temperature": command.temperature,
+        "device": device,
+        "seed": seed,
+    }
+
+
+def _given(command: Sample, table: "Table") -> "pandas.DataFrame | dict[str, str] | None":
+    """The context columns' values, as told on the command line or in a file."""
+    names = [column.name for column in table.columns.given]
+    if not names:
+        if command.given or command.context_file is not None:
+            raise CommandError(
+                f"{command.model}: is not conditioned on anything, so --given and --context-file "
+                "have no meaning; train with --context COLUMNS"
+            )
+        return None
+    if command.given and command.context_file is not None:
+        raise CommandError("give --given or --context-file, not both")
+    if command.context_file is not None:
+        from diffeo.data.tables import read_table
+
+        frame = read_table(command.context_file, text=table.columns.text_columns)
+        if missing := [name for name in names if name not in frame]:
+            raise CommandError(
+                f"{command.context_file}: lacks the context column {missing[0]!r}; the model is "
+                f"conditioned on {', '.join(names)}"
+            )
+        return frame.loc[:, names]
+    given = values(command.given, names)
+    if missing := [name for name in names if name not in given]:
+        example = ",".join(f"{name}=…" for name in names)
+        raise CommandError(
+            f"{command.model}: is conditioned on {', '.join(names)}, and no value is given for "
+            f"{', '.join(missing)}; write --given {example}, or give --context-file"
+        )
+    return given
+
+
+def _not_finite(frame: "pandas.DataFrame") -> int:
+    import numpy as np
+
+    numbers = frame.select_dtypes("number").to_numpy(dtype=float)
+    return int((~np.isfinite(numbers)).any(1).sum())

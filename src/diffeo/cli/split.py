@@ -5,18 +5,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import pandas
 
 MOST_HELD_OUT = 10_000
 
 
-def split(x: "Tensor", seed: int) -> "tuple[Tensor, Tensor]":
-    """Rows to learn from, and a tenth of all, from one to `MOST_HELD_OUT`, to judge by."""
+def split(frame: "pandas.DataFrame", seed: int) -> "tuple[pandas.DataFrame, pandas.DataFrame]":
+    """Rows to learn from, and a tenth of all, from one to `MOST_HELD_OUT`, to judge by.
+
+    Both are in a random order.
+    """
     import torch
 
-    count = min(MOST_HELD_OUT, max(1, len(x) // 10))
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    return x[order[count:]], x[order[:count]]
+    count = min(MOST_HELD_OUT, max(1, len(frame) // 10))
+    order = torch.randperm(len(frame), generator=torch.Generator().manual_seed(seed)).numpy()
+    return frame.iloc[order[count:]], frame.iloc[order[:count]]
 
 
 def fingerprint(path: Path) -> dict[str, Any]:

@@ -3,31 +3,26 @@
 import csv
 import dataclasses
 import json
-import re
+import os
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from diffeo.cli.columns import bounds, kinds, names_among
 from diffeo.cli.commands import Train
-from diffeo.cli.compute import (
-    BASELINES,
-    check_seed,
-    choose_device,
-    is_discrete,
-    need,
-    set_threads,
-    unit_of,
-)
+from diffeo.cli.compute import BASELINES, need, prepare, unit_of
 from diffeo.cli.console import Console, count, duration, estimate, number
 from diffeo.cli.errors import CommandError, mistakes
-from diffeo.cli.files import check_out_folder, staged
-from diffeo.cli.split import fingerprint, split
+from diffeo.cli.files import staged
+from diffeo.cli.split import split
+from diffeo.cli.times import parse_time
+from diffeo.cli.unfinished import Unfinished
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import pandas
 
-    from diffeo.data.columns import Columns
-    from diffeo.density import Density
+    from diffeo.data.columns import Columns, Encoded
+    from diffeo.table import Table
     from diffeo.train import Evaluation, History
 
 FEW_ROWS = 100
@@ -41,25 +36,58 @@ WHY = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """A table as it is learned from: frames to train on and to judge by, and what they become."""
+
+    columns: "Columns"
+    train: "pandas.DataFrame"
+    held_out: "pandas.DataFrame"
+    train_rows: "Encoded"
+    held_out_rows: "Encoded"
+
+
 def run(command: Train, console: Console) -> None:
-    """Trains, judges, and writes the folder: whole, or nothing."""
+    """Trains, judges, and writes the folder: whole, or as a run that can be resumed, or nothing."""
     need("pandas", "lightning", "matplotlib")
-    check_out_folder(command.out, overwrite=command.overwrite)
-    check_seed(command.seed)
+    first = int(os.environ.get("RANK", "0")) == 0  # of several processes, this one tells and writes
+    if not first:
+        console.quiet, console.json = True, False
+    unfinished = Unfinished(command, console) if first else None
     fit_options = _fit_options(command)
-    set_threads(command.threads)
-    device = choose_device(command.device)
-    train, held_out, columns = _read(command, console)
-    model = _create(command, len(columns))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    console.note(f"{command.model}: {count(parameters, 'parameter')}, on {device}")
-    with staged(command.out, last=("config.json",)) as folder:
-        history = _fit(model, train, held_out, device, fit_options, console)
-        evaluation, compared = _judge(model, train, held_out)
-        _write(folder, command, model, columns, history, evaluation, compared, fit_options)
-        _draw(folder, command, model, columns, train, history, compared)
-        names = sorted(path.name for path in folder.iterdir())
-    _tell(command, console, history, evaluation, compared, names, unit_of(model))
+    device = prepare(command, console)
+    rows = _read(command, console)
+    table = _create(command, rows.columns)
+    parameters = sum(parameter.numel() for parameter in table.density.parameters())
+    console.note(f"{command.model}: {count(parameters, 'parameter')}")
+    if unfinished is None:
+        _fit(table, rows, device, fit_options, console, None)
+        return
+    from diffeo.train import evaluate
+
+    with unfinished.kept():
+        history = _fit(table, rows, device, fit_options, console, unfinished)
+        evaluation = evaluate(table, rows.held_out)
+        with staged(command.out, last=("config.json",)) as folder:
+            _write(folder, command, table, rows, history, evaluation, fit_options, unfinished)
+            _draw(folder, command, table, rows, history, evaluation)
+            names = sorted(path.name for path in folder.iterdir())
+    unfinished.remove()
+    _tell(command, console, history, evaluation, names, unit_of(table.density))
+    console.result = {
+        "folder": str(command.out),
+        "model": command.model,
+        "parameters": parameters,
+        "columns": rows.columns.to_json(),
+        "rows": history.rows,
+        "steps": history.steps[-1],
+        "best_step": history.best_step,
+        "stopped": history.stopped,
+        "seconds": history.seconds[-1],
+        "validation": evaluation.to_dict(),
+        "device": device,
+        "seed": command.seed,
+    }
 
 
 def _fit_options(command: Train) -> dict[str, Any]:
@@ -75,111 +103,110 @@ def _fit_options(command: Train) -> dict[str, Any]:
             raise CommandError(f"{flag} must be positive, got {value}")
     if command.max_time is not None:
         options["max_time"] = parse_time(command.max_time)
-    return options | {"seed": command.seed}
+    return options | {"seed": command.seed, "precision": command.precision}
 
 
-def parse_time(text: str) -> float:
-    """Seconds of a time such as 90, 90s, 15m, 1h30m.
-
-    Raises:
-        CommandError: if it is not one, or zero.
-    """
-    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
-    if re.fullmatch(r"(\d+(\.\d+)?[hms])+|\d+(\.\d+)?", text):
-        parts = re.findall(r"(\d+(?:\.\d+)?)([hms]?)", text)
-        if seconds := sum(float(value) * units[unit] for value, unit in parts):
-            return seconds
-    raise CommandError(f"--max-time: {text!r} is not a time; write it as 90s, 15m or 1h30m")
-
-
-def _read(command: Train, console: Console) -> "tuple[Tensor, Tensor, Columns]":
+def _read(command: Train, console: Console) -> Rows:
     from diffeo.data import Columns, read_table
+    from diffeo.data.roles import drop_missing
 
-    frame = read_table(command.data)
-    columns = Columns.infer(frame)
-    x = columns.to_tensor(frame)
-    levels: int = getattr(getattr(command, "options"), "levels", 0) or 0  # noqa: B009
-    whole = levels > 1  # _create refuses fewer
-    if whole:
-        columns.check_levels(frame, levels)
+    types = kinds(command.type)
+    text = [name for name, kind in types.items() if kind == "category"]
+    frame = read_table(command.data, text=text)
+    known = [str(name) for name in frame.columns]
+    roles: dict[str, Any] = {
+        "only": names_among(command.columns, known) or None,
+        "drop": names_among(command.drop, known),
+        "context": names_among(command.context, known),
+        "weight": command.weight,
+    }
+    if command.drop_missing:
+        frame, without = drop_missing(frame, **roles)
+        _tell_missing(command.data, without, console)
+    if len(frame) < 2 and command.validation is None:
+        raise CommandError(
+            f"{command.data}: has one row; one to learn from and one to judge by are the least"
+        )
+    columns = Columns.infer(frame, types=types, bounds=bounds(command.bounds), **roles)
     if command.validation is not None:
-        other = read_table(command.validation)
-        train, held_out = x, columns.to_tensor(other)
-        if whole:
-            columns.check_levels(other, levels)
+        train, held_out = frame, read_table(command.validation, text=text)
+        if command.drop_missing:
+            held_out, without = columns.complete(held_out)
+            _tell_missing(command.validation, without, console)
         judged = f"{count(len(held_out), 'row')} of {command.validation} to judge by"
     else:
-        if len(x) < 2:
-            raise CommandError(
-                f"{command.data}: has one row; one to learn from and one to judge by are the least"
-            )
-        train, held_out = split(x, command.seed)
+        train, held_out = split(frame, command.seed)
         judged = f"{count(len(held_out), 'row')} of them held out to judge by"
-    names = ", ".join(columns.names[:8]) + (", …" if len(columns) > 8 else "")
-    read = f"{count(len(x), 'row')}, {count(len(columns), 'column')} ({names})"
-    console.note(f"{command.data}: {read}; {judged}")
+    console.note(
+        f"{command.data}: {count(len(frame), 'row')}, {count(len(known), 'column')}; {judged}"
+    )
+    for name, what in columns.describe():
+        console.note(f"  {name}: {what}")
     if len(train) < FEW_ROWS:
         console.warn(f"only {count(len(train), 'row')} to learn from: expect little of the model")
-    for line in [] if whole else columns.lost_precision(frame) + columns.degenerate(frame):
+    for line in columns.warnings(frame):
         console.warn(line)
-    return train, held_out, columns
+    return Rows(columns, train, held_out, columns.encode(train), columns.encode(held_out))
 
 
-def _create(command: Train, features: int) -> "Density":
+def _tell_missing(path: Path, without: int, console: Console) -> None:
+    if without:
+        console.note(f"{path}: {count(without, 'row')} left out, since a value is missing")
+
+
+def _create(command: Train, columns: "Columns") -> "Table":
     import torch
 
-    from diffeo.models import create
+    from diffeo.table import Table, density_for
 
     chosen = dataclasses.asdict(getattr(command, "options"))  # noqa: B009 (only in the dataclass made for the model)
     with mistakes():
         torch.manual_seed(command.seed)
-        return create(command.model, features=features, **chosen)
+        return Table(density_for(command.model, columns, **chosen), columns)
 
 
 def _fit(
-    model: "Density",
-    train: "Tensor",
-    held_out: "Tensor",
+    table: "Table",
+    rows: Rows,
     device: str,
     options: dict[str, Any],
     console: Console,
+    unfinished: Unfinished | None,
 ) -> "History":
     from diffeo.cli.progress import progress_of
     from diffeo.train import TrainingError, fit
 
+    kept: dict[str, Any] = {}
+    if unfinished is not None:
+        unfinished.begin()
+        kept = {
+            "checkpoint": unfinished.checkpoint,
+            "resume": unfinished.resuming,
+            "log_dir": unfinished.logs,
+        }
     with mistakes((ValueError, TypeError, TrainingError)):
         return fit(
-            model,
-            train,
-            validation=held_out,
+            table,
+            rows.train,
+            validation=rows.held_out,
             device=device,
             progress=progress_of(console),
+            **kept,
             **options,
         )
-
-
-def _judge(
-    model: "Density", train: "Tensor", held_out: "Tensor"
-) -> "tuple[Evaluation, dict[str, float]]":
-    from diffeo.train import baselines, evaluate
-
-    compared = {}
-    if len(train) > 1:
-        compared = baselines(train, held_out, discrete=is_discrete(model))
-    return evaluate(model, held_out), compared
 
 
 def _write(
     folder: Path,
     command: Train,
-    model: "Density",
-    columns: "Columns",
+    table: "Table",
+    rows: Rows,
     history: "History",
     evaluation: "Evaluation",
-    compared: dict[str, float],
     fit_options: dict[str, Any],
+    unfinished: Unfinished,
 ) -> None:
-    from diffeo.io import save
+    from diffeo.table import save
 
     training = {
         "rows": history.rows,
@@ -191,53 +218,50 @@ def _write(
         "seconds": history.seconds[-1],
         "options": fit_options,
         "validation": evaluation.to_dict(),
-        "baselines": compared,
+        "baselines": dict(evaluation.baselines),
     }
-    save(model, folder, columns=columns.to_json(), training=training)
+    save(table, folder, training=training)
     with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["step", "train_nats", "validation_nats", "seconds"])
         writer.writerows(
             zip(history.steps, history.train, history.validation, history.seconds, strict=True)
         )
-    settings = {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in dataclasses.asdict(command).items()
-    }
-    settings["data"] = fingerprint(command.data)
-    text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(unfinished.settings, indent=2, ensure_ascii=False) + "\n"
     (folder / "settings.json").write_text(text, encoding="utf-8")
 
 
 def _draw(
     folder: Path,
     command: Train,
-    model: "Density",
-    columns: "Columns",
-    train: "Tensor",
+    table: "Table",
+    rows: Rows,
     history: "History",
-    compared: dict[str, float],
+    evaluation: "Evaluation",
 ) -> None:
-    import torch
-
     from diffeo.report import learning_curve, marginals, pairs, save_figure
 
     curve = learning_curve(
         (history.steps, history.train),
         (history.steps, history.validation),
-        unit=f"log-likelihood, {unit_of(model)}",
-        baselines={BASELINES[key]: value for key, value in compared.items()},
+        unit=f"log-likelihood, {unit_of(table.density)}",
+        baselines={BASELINES[key]: value for key, value in evaluation.baselines.items()},
         title=f"{command.model} on {command.data.name}",
     )
     save_figure(curve, folder / "curve.png")
-    generator = torch.Generator().manual_seed(command.seed)
+    names = rows.columns.names
     # The split has put the rows in a random order, so the first are as good as any.
-    data = train[:PICTURED].numpy()
-    samples = model.sample(PICTURED, generator=generator).cpu().numpy()
+    data = rows.columns.decode(rows.train_rows.x[:PICTURED])
+    given = [column.name for column in rows.columns.given]
+    if given:
+        drawn = table.sample(1, rows.train[given].iloc[:PICTURED], seed=command.seed)
+    else:
+        drawn = table.sample(PICTURED, seed=command.seed)
+    drawn = drawn[list(names)]
     title = f"{command.data.name} and samples of {command.model}"
-    save_figure(marginals(data, samples, columns.names, title=title), folder / "samples.png")
-    if len(columns) > 1:
-        save_figure(pairs(data, samples, columns.names, title=title), folder / "pairs.png")
+    save_figure(marginals(data, drawn, names, title=title), folder / "samples.png")
+    if len(names) > 1:
+        save_figure(pairs(data, drawn, names, title=title), folder / "pairs.png")
 
 
 def _tell(
@@ -245,7 +269,6 @@ def _tell(
     console: Console,
     history: "History",
     evaluation: "Evaluation",
-    compared: dict[str, float],
     names: list[str],
     unit: str,
 ) -> None:
@@ -261,7 +284,8 @@ def _tell(
     figure = estimate(evaluation.log_likelihood, evaluation.standard_error)
     console.rows(
         [[command.model, figure]]
-        + [[BASELINES[key], number(value)] for key, value in compared.items()]
+        + [[BASELINES[key], number(value)] for key, value in evaluation.baselines.items()]
     )
     console.say(f"{command.out}: {', '.join(names)}")
-    console.say(f"next: diffeo sample {quote(str(command.out))} -n 1000 --out synthetic.csv")
+    folder = quote(str(command.out))
+    console.say(f"next: diffeo report {folder}, or diffeo sample {folder} -n 1000 --out drawn.csv")

@@ -1,9 +1,25 @@
 """Data in and out: tables from files, small embedded sets, toy densities."""
 
-from diffeo.data.columns import Column, Columns
+from diffeo.data.bounds import parse_bounds
+from diffeo.data.column import Column
+from diffeo.data.columns import Columns, Encoded
 from diffeo.data.digits import digits
 from diffeo.data.errors import DataError
-from diffeo.data.tables import read_table, write_table
+from diffeo.data.roles import drop_missing
+from diffeo.data.tables import read_pieces, read_table, write_table
 from diffeo.data.toys import TOYS, toy
 
-__all__ = ["TOYS", "Column", "Columns", "DataError", "digits", "read_table", "toy", "write_table"]
+__all__ = [
+    "TOYS",
+    "Column",
+    "Columns",
+    "DataError",
+    "Encoded",
+    "digits",
+    "drop_missing",
+    "parse_bounds",
+    "read_pieces",
+    "read_table",
+    "toy",
+    "write_table",
+]

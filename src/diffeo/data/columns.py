@@ -1,182 +1,223 @@
 """The schema of a table: its columns, and how they become the numbers of a model and come back."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from diffeo.data import codes
+from diffeo.data.bounds import Bounds
+from diffeo.data.checks import warnings
+from diffeo.data.column import Column
 from diffeo.data.errors import DataError
-from diffeo.data.tables import line_of
+from diffeo.data.making import make_column
+from diffeo.data.messages import and_more, at, listed, plural, where
+from diffeo.data.numbers import numbers, series_of
+from diffeo.data.phrases import phrase
+from diffeo.data.roles import USED, assign_roles, by_name, with_names, without_gaps
 from diffeo.extras import require
 
 if TYPE_CHECKING:
     import pandas
 
-KINDS = ("real",)
-"""The kinds of columns there are."""
 
+class Encoded(NamedTuple):
+    """The rows of a table as a model sees them.
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a table.
-
-    Args:
-        name: as in the file.
-        kind: one of `KINDS`; "real" is a finite number, modelled as it is.
-
-    Raises:
-        DataError: if the kind is unknown.
+    Shapes: x: (rows, D); context: (rows, C), None without context columns; weights: (rows,), None
+        without such a column. All are float32.
     """
 
-    name: str
-    kind: str = "real"
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise DataError(
-                f"column {self.name!r}: unknown kind {self.kind!r}; this diffeo knows "
-                f"{', '.join(KINDS)} (made by a newer one? upgrade with pip install -U diffeo)"
-            )
+    x: Tensor
+    context: Tensor | None
+    weights: Tensor | None
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a table, in the order in which a model sees them.
+    """The columns of a table, in the order in which it has them.
 
     Args:
-        columns: one or more, of different names.
+        columns: of different names, at least one of them a feature.
 
     Raises:
-        DataError: if there is none, or two have the same name.
+        DataError: if there is no feature, or two columns have the same name.
 
     Example:
         >>> import pandas as pd
-        >>> frame = pd.DataFrame({"height": [1.5, 2.0], "weight": [60, 75]})
-        >>> columns = Columns.infer(frame)
-        >>> columns.to_tensor(frame[["weight", "height"]])
-        tensor([[ 1.5000, 60.0000],
-                [ 2.0000, 75.0000]])
+        >>> frame = pd.DataFrame({"height": [1.5, 2.25], "site": ["B", "A"]})
+        >>> columns = Columns.infer(frame, types={"site": "category"})
+        >>> columns.encode(frame[["site", "height"]]).x
+        tensor([[1.5000, 1.0000],
+                [2.2500, 0.0000]])
+        >>> columns.decode(torch.tensor([[2.0, 1.0]])).to_dict("records")
+        [{'height': 2.0, 'site': 'B'}]
     """
 
     columns: tuple[Column, ...]
 
     def __post_init__(self) -> None:
-        if not self.columns:
+        names = [column.name for column in self.columns]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DataError(f"two columns are named {twice!r}; rename one")
+        if not names:
             raise DataError("the table has no columns")
-        names = self.names
-        for i, name in enumerate(names):
-            if name in names[:i]:
-                raise DataError(f"two columns are named {name!r}; rename one")
+        if not self.features:
+            raise DataError("the table has no columns to model: all are context, weight or dropped")
+        if len(weights := [column.name for column in self.columns if column.role == "weight"]) > 1:
+            raise DataError(f"only one column can be the weight of the rows, not {listed(weights)}")
+
+    @property
+    def features(self) -> tuple[Column, ...]:
+        """The columns that are modelled, in order."""
+        return tuple(column for column in self.columns if column.role == "feature")
+
+    @property
+    def given(self) -> tuple[Column, ...]:
+        """The context columns, which a model is conditioned on, in order."""
+        return tuple(column for column in self.columns if column.role == "context")
+
+    @property
+    def weight(self) -> str | None:
+        """The name of the column that holds the weights of the rows, if there is one."""
+        return next((column.name for column in self.columns if column.role == "weight"), None)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names, in order."""
-        return tuple(column.name for column in self.columns)
+        """The names of the features, in order."""
+        return tuple(column.name for column in self.features)
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The names of used columns of which every category is text.
+
+        Read them as text (`read_table(path, text=columns.text_columns)`), so that 01 stays 01.
+        """
+        return tuple(
+            column.name
+            for column in self.columns
+            if column.values and all(isinstance(value, str) for value in column.values)
+        )
 
     def __len__(self) -> int:
-        return len(self.columns)
+        return len(self.features)
+
+    @property
+    def supports(self) -> list[dict[str, Any]] | None:
+        """`Column.support` of each feature; None if all are the whole line."""
+        made = [column.support for column in self.features]
+        return made if any(made) else None
+
+    @property
+    def context_features(self) -> int | None:
+        """C, how many numbers the context is; None without context columns."""
+        return sum(column.width for column in self.given) or None
 
     @classmethod
-    def infer(cls, frame: "pandas.DataFrame") -> "Columns":
-        """The schema of a table of numbers.
+    def infer(
+        cls,
+        frame: "pandas.DataFrame",
+        types: Mapping[str, str] | None = None,
+        bounds: Mapping[str, Bounds] | None = None,
+        only: Collection[str] | None = None,
+        drop: Collection[str] = (),
+        context: Collection[str] = (),
+        weight: str | None = None,
+    ) -> "Columns":
+        """The schema of a table.
 
-        Raises:
-            DataError: if a column holds something else, a gap or an infinity, naming the file, line
-                and column.
-        """
-        columns = cls(tuple(Column(str(name)) for name in frame.columns))
-        columns.to_tensor(frame)
-        return columns
-
-    def to_tensor(self, frame: "pandas.DataFrame", dtype: torch.dtype = torch.float32) -> Tensor:
-        """The table as numbers, columns in this schema's order whatever theirs.
+        Every argument that names columns takes patterns as well, such as "*" or "t_*". A column's
+        own name counts more than a pattern, and a later pattern more than an earlier one.
 
         Args:
-            frame: a table with exactly these columns, in any order; one from a file without names
-                (.npy) is taken to have them in this order.
-            dtype: of the result.
-        Shapes: out: (rows, len(self)).
+            frame: the table.
+            types: real, integer, category, datetime or step:0.01 (any step) for some columns;
+                the others' are inferred (`diffeo.data.infer.infer_kind`).
+            bounds: smallest and largest value of some columns; either may be None.
+            only: the columns to model; all others, but context and weight, are dropped.
+            drop: the columns to leave out.
+            context: the columns that the model is conditioned on.
+            weight: the column that holds the weights of the rows.
 
         Raises:
-            DataError: if a column is missing, unknown or holds something else than finite numbers
-                that fit the dtype.
+            DataError: if a name is unknown or used twice, or a column holds what can't be used: a
+                gap, an infinity, text in a column of numbers, an identifier, a value beyond its
+                bounds; naming the file, line and column.
         """
-        arrays = []
-        for name, column, values in self._numbers_of(frame):
-            _check_finite(column, name, values, dtype)
-            arrays.append(values)
-        return torch.from_numpy(np.stack(arrays, axis=1)).to(dtype)
-
-    def check_levels(self, frame: "pandas.DataFrame", levels: int) -> None:
-        """Refuses a table for a model of the whole numbers 0 … levels − 1.
-
-        Raises:
-            DataError: if a value is another number, naming the file, line and column.
-        """
-        for name, column, values in self._numbers_of(frame):
-            right = (values == np.round(values)) & (values >= 0) & (values < levels)
-            if len(wrong := np.flatnonzero(~right)):
+        frame = with_names(frame)
+        roles = assign_roles(frame, only, drop, context, weight)
+        place, names = where(frame), list(roles)
+        if not len(frame):
+            raise DataError(f"{place}the table has no rows")
+        used = [name for name, role in roles.items() if role in ("feature", "context")]
+        kinds = by_name(types or {}, names, "--type", place)
+        limits = by_name(bounds or {}, names, "--bounds", place)
+        for name in bounds or {}:
+            if name in roles and roles[name] != "feature":
                 raise DataError(
-                    f"{_where(column, int(wrong[0]))}column {name!r}: {values[wrong[0]]:g} is "
-                    f"outside the whole numbers 0 … {levels - 1} of {levels} levels; renumber the "
-                    "column, or leave levels out where columns are real numbers"
+                    f"{place}column {name!r} is {_ROLE_WORDS[roles[name]]}, and bounds are for "
+                    f"columns that are modelled; omit --bounds {name}"
                 )
+        made = []
+        for name, role in roles.items():
+            if name in used:
+                ends = limits.get(name, (None, None)) if role == "feature" else (None, None)
+                column = make_column(series_of(frame, name), name, kinds.get(name), ends, role)
+                if role == "feature" and column.kind == "real":
+                    codes.encode(column, series_of(frame, name))  # refuses what float32 can't hold
+                made.append(column)
+            else:
+                made.append(Column(name, role=role))
+        columns = cls(tuple(made))
+        if weight is not None:
+            columns._weights(frame)
+        return columns
 
-    def lost_precision(
-        self, frame: "pandas.DataFrame", dtype: torch.dtype = torch.float32
-    ) -> list[str]:
-        """A line for each column whose values `to_tensor` can't tell apart as the table does.
+    def encode(self, frame: "pandas.DataFrame") -> Encoded:
+        """The rows as a model sees them, whatever the order of the columns.
 
-        That is where rounding to the dtype moves a value by more than a thousandth of the column's
-        standard deviation, or leaves less than half of its different values.
+        Columns that were dropped in training may be there or not. A weight column that is not
+        there gives no weights.
+
+        Args:
+            frame: a table with these columns; one from a file without names (.npy) is taken to have
+                them in this order, with or without those that were dropped.
+
+        Raises:
+            DataError: if a column is missing, unknown, or holds what it can't, naming the file,
+                line and column. A value beyond the bounds or a category that is unknown is none:
+                its code lies outside the support, where a density is 0. As context it is.
         """
-        where, lines = _where(frame), []
-        for name, column, values in self._numbers_of(frame):
-            kept = torch.tensor(values).to(dtype).numpy()
-            before, after = column.nunique(), len(np.unique(kept))
-            moved = np.abs(kept.astype(np.float64) - values).max()
-            if 2 * after < before or moved > 1e-3 * values.std() > 0:
-                tiny = np.abs(values).max() < torch.finfo(dtype).tiny
-                remedy = "multiply it by a large number" if tiny else "subtract an offset from it"
-                lines.append(
-                    f"{where}column {name!r}: its {before} different values become {after} in "
-                    f"{dtype}, and its steps are lost; {remedy}"
-                )
-        return lines
+        frame = self._checked(frame, (*self.features, *self.given))
+        x = np.empty((len(frame), len(self)), np.float32)
+        for i, column in enumerate(self.features):
+            x[:, i] = codes.encode(column, series_of(frame, column.name))
+        weighted = self.weight is not None and self.weight in frame.columns
+        return Encoded(
+            torch.from_numpy(x),
+            self._context(frame) if self.given else None,
+            self._weights(frame) if weighted else None,
+        )
 
-    def degenerate(self, frame: "pandas.DataFrame") -> list[str]:
-        """A line for each column whose density has no limit: constant, or a line in another one."""
-        where, lines = _where(frame), []
-        seen: list[tuple[str, np.ndarray]] = []
-        for name, column, values in self._numbers_of(frame):
-            if column.nunique() == 1:
-                lines.append(
-                    f"{where}column {name!r}: every value is {values[0]:g}: its density has no "
-                    "limit; drop it"
-                )
-                continue
-            unit = values / np.abs(values).max()
-            unit = unit - unit.mean()
-            unit = unit / max(float(np.linalg.norm(unit)), np.finfo(np.float64).tiny)
-            # Two rows always lie on a line. Many columns are not compared: their pairs take long.
-            if len(values) > 2 and len(self) <= 100:
-                for other, direction in seen:
-                    if abs(float(unit @ direction)) > 1 - 1e-13:
-                        lines.append(
-                            f"{where}column {name!r}: follows from column {other!r} (a multiple of "
-                            "it, plus a constant): their density has no limit; drop one"
-                        )
-                        break
-                else:
-                    seen.append((name, unit))
-        return lines
+    def encode_context(self, frame: "pandas.DataFrame") -> Tensor:
+        """The context of each row; only the context columns have to be there.
 
-    def to_frame(self, x: Tensor) -> "pandas.DataFrame":
-        """The table of a model's numbers: the same names, the dtype of x.
+        Shapes: out: (rows, context_features).
+
+        Raises:
+            DataError: as `encode` does.
+            ValueError: if there are no context columns.
+        """
+        if not self.given:
+            raise ValueError("Columns: the model has no context columns")
+        return self._context(self._checked(frame, self.given))
+
+    def decode(self, x: Tensor) -> "pandas.DataFrame":
+        """The features of rows that a model gave, each in its own type and within its bounds.
 
         Args:
             x: (rows, len(self)).
@@ -187,138 +228,101 @@ class Columns:
         pd = require("pandas", "diffeo.data")
         if x.dim() != 2 or x.shape[1] != len(self):
             raise ValueError(f"Columns: expected shape (rows, {len(self)}), got {tuple(x.shape)}")
-        return pd.DataFrame(x.detach().cpu().numpy(), columns=list(self.names))
+        given = x.detach().cpu().numpy()
+        return pd.DataFrame(
+            {
+                column.name: codes.decode(column, given[:, i])
+                for i, column in enumerate(self.features)
+            }
+        )
+
+    def complete(self, frame: "pandas.DataFrame") -> "tuple[pandas.DataFrame, int]":
+        """The rows without gaps in the columns that are used, and how many others there were.
+
+        Rows keep their labels, so that messages name the right lines.
+        """
+        named = self._named(frame, (*self.features, *self.given))
+        roles = {column.name: column.role for column in self.columns}
+        return without_gaps(frame, named, [n for n in named if roles.get(n) in USED])
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Each column's name, and what it is taken for, in words."""
+        return [(column.name, phrase(column)) for column in self.columns]
+
+    def warnings(self, frame: "pandas.DataFrame") -> list[str]:
+        """A line for each thing in a table that a model of it will suffer from.
+
+        See `diffeo.data.checks`.
+        """
+        return warnings(self.features, self._checked(frame, self.features))
 
     def to_json(self) -> list[dict[str, Any]]:
         """The schema as plain values."""
-        return [{"name": column.name, "kind": column.kind} for column in self.columns]
+        return [column.to_json() for column in self.columns]
 
     @classmethod
-    def from_json(cls, columns: Sequence[Mapping[str, Any]]) -> "Columns":
+    def from_json(cls, columns: Any) -> "Columns":
         """The schema that `to_json` gave.
 
         Raises:
             DataError: if it is not one, or one of a newer version.
         """
-        made = []
+        if isinstance(columns, (str, Mapping)) or not isinstance(columns, Sequence):
+            raise DataError("the schema is no list of columns; the file is damaged")
         for i, column in enumerate(columns):
             if not isinstance(column, Mapping) or not isinstance(column.get("name"), str):
                 raise DataError(f"column {i + 1} of the schema has no name; the file is damaged")
-            if unknown := sorted(set(column) - {"name", "kind"}):
-                raise DataError(
-                    f"column {column['name']!r} of the schema has the unknown entry {unknown[0]!r} "
-                    "(made by a newer diffeo? upgrade with pip install -U diffeo)"
-                )
-            made.append(Column(column["name"], column.get("kind", "real")))
-        return cls(tuple(made))
+        return cls(tuple(Column.from_json(column) for column in columns))
 
-    def _numbers_of(
-        self, frame: "pandas.DataFrame"
-    ) -> "Iterator[tuple[str, pandas.Series, np.ndarray]]":
-        """Each column in this schema's order: its name, itself, its values as float64."""
-        where = _where(frame)
-        frame = frame.rename(columns=str)
-        if frame.attrs.get("unnamed") and len(frame.columns) == len(self):
-            frame = frame.set_axis(list(self.names), axis=1)
-        self._check_names([str(name) for name in frame.columns], where)
-        for name in self.names:
-            column: Any = frame[name]
-            yield name, column, _numbers(column, name)
+    def _context(self, frame: "pandas.DataFrame") -> Tensor:
+        parts = [
+            codes.encode_context(column, series_of(frame, column.name)) for column in self.given
+        ]
+        return torch.from_numpy(np.concatenate(parts, axis=1))
 
-    def _check_names(self, found: Sequence[str], where: str) -> None:
-        absent = [name for name in self.names if name not in found]
-        extra = [name for name in found if name not in self.names]
+    def _weights(self, frame: "pandas.DataFrame") -> Tensor:
+        name = str(self.weight)
+        series = series_of(frame, name)
+        values = numbers(series, name)
+        wrong = np.flatnonzero((values < 0) | (values > codes.LARGEST))
+        if len(wrong):
+            raise DataError(
+                f"{at(series, name, int(wrong[0]))}: {values[wrong[0]]:g} can't be a weight"
+                f"{and_more(wrong)}; weights are numbers from 0"
+            )
+        if len(values) and not values.any():
+            raise DataError(f"{at(series, name)}: every weight is 0; some must be positive")
+        return torch.from_numpy(values.astype(np.float32))
+
+    def _named(self, frame: "pandas.DataFrame", needed: Sequence[Column]) -> "pandas.DataFrame":
+        named = with_names(frame)
+        if not frame.attrs.get("unnamed"):
+            return named
+        every = [column.name for column in self.columns]
+        used = [column.name for column in self.columns if column.role in USED]
+        must = [column.name for column in self.columns if column in needed]
+        for names in (every, used, must):
+            if len(names) == len(named.columns):
+                return named.set_axis(names, axis=1)
+        return named
+
+    def _checked(self, frame: "pandas.DataFrame", needed: Sequence[Column]) -> "pandas.DataFrame":
+        frame = self._named(frame, needed)
+        found = [str(name) for name in frame.columns]
+        known = [column.name for column in self.columns]
+        absent = [column for column in needed if column.name not in found]
+        extra = [name for name in found if name not in known]
         problems = []
-        if absent:
-            problems.append(f"lacks the {_plural('column', absent)}")
+        for role, noun in (("feature", "column"), ("context", "context column")):
+            if names := [column.name for column in absent if column.role == role]:
+                problems.append(f"lacks the {plural(noun, names)}")
         if extra:
-            problems.append(f"has the unknown {_plural('column', extra)}")
+            problems.append(f"has the unknown {plural('column', extra)}")
         if problems:
-            advice = f"the columns must be {_listed(self.names)}"
-            raise DataError(f"{where}{' and '.join(problems)}; {advice}")
-        if len(found) != len(set(found)):
-            twice = next(name for name in found if list(found).count(name) > 1)
-            raise DataError(f"{where}has two columns named {twice!r}; rename one")
+            must = [column.name for column in self.columns if column.role in ("feature", "context")]
+            advice = f"the columns must be {listed(must)}"
+            raise DataError(f"{where(frame)}{' and '.join(problems)}; {advice}")
+        return frame
 
 
-def _numbers(column: "pandas.Series", name: str) -> np.ndarray:
-    """The column as float64, with NaN where a value is missing."""
-    import pandas as pd
-
-    types, dtype = pd.api.types, column.dtype
-    wrong_kinds = {
-        "True and False, not numbers; write 0 and 1": types.is_bool_dtype(dtype),
-        "complex numbers; split it into two columns": types.is_complex_dtype(dtype),
-        "dates or times, not numbers; convert it": types.is_datetime64_any_dtype(dtype)
-        or types.is_timedelta64_dtype(dtype),
-    }
-    for what, found in wrong_kinds.items():
-        if found:
-            raise DataError(f"{_where(column)}column {name!r} holds {what}, or remove it")
-    if types.is_numeric_dtype(dtype):
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    numbers: Any = pd.to_numeric(column.astype(object), errors="coerce")
-    values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = np.flatnonzero(np.isnan(values) & ~column.isna().to_numpy())
-    if len(wrong):
-        text = str(column.iloc[wrong[0]])
-        text = text if len(text) <= 40 else text[:37] + "…"
-        raise DataError(
-            f"{_where(column, int(wrong[0]))}column {name!r}: {text!r} is not a number"
-            f"{_about_commas(text)}; "
-            "correct it, or remove the column"
-        )
-    return values
-
-
-def _check_finite(
-    column: "pandas.Series", name: str, values: np.ndarray, dtype: torch.dtype
-) -> None:
-    largest = torch.finfo(dtype).max
-    wrong = np.flatnonzero(~(np.abs(values) <= largest))
-    if not len(wrong):
-        return
-    value = values[wrong[0]]
-    if np.isnan(value):
-        what, advice = "a value is missing", "fill it in, or remove the row"
-    elif np.isinf(value):
-        what, advice = "the value is infinite", "correct it, or remove the row"
-    else:
-        what, advice = f"{value:g} is too large for {dtype}", "rescale the column"
-    more = f" (and {len(wrong) - 1} more in this column)" if len(wrong) > 1 else ""
-    raise DataError(f"{_where(column, int(wrong[0]))}column {name!r}: {what}{more}; {advice}")
-
-
-def _where(data: "pandas.DataFrame | pandas.Series", position: int | None = None) -> str:
-    """The place in the words of who reads the file: "table.csv, line 7, " or "row 6, "."""
-    source = data.attrs.get("source")
-    if position is None:
-        return "" if source is None else f"{source}: "
-    label = data.index[position]
-    prefix = "" if source is None else f"{source}, "
-    if source is not None and isinstance(label, (int, np.integer)):
-        line = line_of(source, int(label))
-        return f"{prefix}line {line}, " if line is not None else f"{prefix}row {int(label) + 1}, "
-    return f"{prefix}row {position + 1}, "
-
-
-def _about_commas(text: str) -> str:
-    """What to do about the commas in a number, in brackets; nothing where that is not clear."""
-    text = text.strip()
-    bare, point = text.replace(",", ""), text.replace(",", ".")
-    if re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text):
-        return f" (if the comma separates thousands, write {bare}; if decimals, write {point})"
-    if re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?", text):
-        return f" (remove the commas between thousands: {bare})"
-    if re.fullmatch(r"[+-]?\d+,\d+", text):
-        return " (write a decimal point, not a comma)"
-    return ""
-
-
-def _plural(noun: str, names: Sequence[str]) -> str:
-    return f"{noun}{'s' if len(names) > 1 else ''} {_listed(names)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:8])
-    return shown + (f", … ({len(names)} in all)" if len(names) > 8 else "")
+_ROLE_WORDS = {"context": "context", "weight": "the weight", "dropped": "dropped"}

@@ -1,37 +1,28 @@
-"""Tables in files: CSV, Parquet and .npy, read and written whole."""
+"""Tables in files: CSV, Parquet and .npy, read whole or in pieces, and written whole."""
 
 import csv
 import gzip
 import os
 import uuid
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diffeo.data.errors import DataError
+from diffeo.data.text import TEXT_SUFFIXES, one_line, read_text
 from diffeo.extras import require
 
 if TYPE_CHECKING:
     import pandas
 
-SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".npy")
+SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".npy")
 """The kinds of files, by the end of their names."""
 
-_TEXT = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
-_MAGIC = {
-    b"\x1f\x8b": "is compressed with gzip: name it .csv.gz",
-    b"PAR1": "is a Parquet file: name it .parquet",
-    b"\x93NUMPY": "is a NumPy file: name it .npy",
-    b"PK\x03\x04": "is a zip file or a spreadsheet: save it as CSV",
-}
 
-
-def read_table(path: str | os.PathLike[str]) -> "pandas.DataFrame":
+def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> "pandas.DataFrame":
     """Reads a table, checking its form: one row of names, and as many fields in every row.
 
     - `.csv`, `.tsv` (and `.gz` of them): UTF-8; fields between commas, or, where the first line has
@@ -44,12 +35,45 @@ def read_table(path: str | os.PathLike[str]) -> "pandas.DataFrame":
     What the columns hold is for `Columns` to check. The frame's `attrs` tell it the file, for its
     messages ("source"), and whether the file had names ("unnamed").
 
+    Args:
+        path: of the file.
+        text: names, or patterns such as "*_code", of the columns of a text file that are to stay
+            as they are written, such as postal codes that begin with 0. Of a name that is not
+            there nothing is said.
+
     Raises:
         DataError: if the file is missing, empty, without rows, ragged, not text, or not of the kind
             its name says.
         ImportError: if pandas is not installed.
     """
-    path = Path(path)
+    return next(_read(Path(path), None, text))
+
+
+def read_pieces(
+    path: str | os.PathLike[str], rows: int = 100_000, text: Collection[str] = ()
+) -> "Iterator[pandas.DataFrame]":
+    """Reads a table in pieces, so that memory does not grow with the file.
+
+    The pieces one after the other are the table that `read_table` gives, and their rows are
+    numbered on, so that messages name the right lines. A column of a text file can be of numbers in
+    one piece and of text in the next; `Columns.encode` takes both.
+
+    Args:
+        path: of the file.
+        rows: of a piece; the last one can be shorter.
+        text: as of `read_table`.
+
+    Raises:
+        ValueError: if `rows` is not positive.
+        DataError: as `read_table` does; for a row in the file's middle when its piece is reached.
+        ImportError: if pandas is not installed.
+    """
+    if rows < 1:
+        raise ValueError(f"read_pieces: rows must be positive, got {rows}")
+    return _read(Path(path), rows, text)
+
+
+def _read(path: Path, rows: int | None, text: Collection[str]) -> "Iterator[pandas.DataFrame]":
     suffix = suffix_of(path)
     if not path.exists():
         raise DataError(f"{path}: no such file")
@@ -59,14 +83,23 @@ def read_table(path: str | os.PathLike[str]) -> "pandas.DataFrame":
     with _read_errors(path):
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty")
-        frame = _READERS[suffix.removesuffix(".gz")](path)
-    if frame.shape[1] == 0:
-        raise DataError(f"{path}: the table has no columns")
-    if len(frame) == 0:
-        names = "" if frame.attrs.get("unnamed") else "names of columns but "
-        raise DataError(f"{path}: the table has {names}no rows")
-    frame.attrs["source"] = str(path)
-    return frame
+        if suffix in TEXT_SUFFIXES:
+            pieces = read_text(path, rows, text)
+        elif suffix == ".parquet":
+            pieces = _read_parquet(path, rows)
+        else:
+            pieces = _read_npy(path, rows)
+        begin = 0
+        for piece in pieces:
+            if piece.shape[1] == 0:
+                raise DataError(f"{path}: the table has no columns")
+            if len(piece):
+                piece.attrs["source"] = str(path)
+                yield piece
+                begin += len(piece)
+        if not begin:
+            names = "" if suffix == ".npy" else "names of columns but "
+            raise DataError(f"{path}: the table has {names}no rows")
 
 
 def write_table(frame: "pandas.DataFrame", path: str | os.PathLike[str]) -> None:
@@ -97,6 +130,8 @@ def write_table(frame: "pandas.DataFrame", path: str | os.PathLike[str]) -> None
                 sep=separator,
                 compression=compression,  # type: ignore[arg-type]
             )
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise DataError(f"{path}: can't be written: {error.strerror or error}") from None
@@ -119,27 +154,6 @@ def suffix_of(path: str | os.PathLike[str]) -> str:
     raise DataError(f"{path}: {what}; tables are {', '.join(SUFFIXES)}")
 
 
-def line_of(path: str | os.PathLike[str], row: int) -> int | None:
-    """The line, from 1, on which a row, from 0, ends in a text file; None for other files."""
-    path = Path(path)
-    if suffix_of(path) not in _TEXT or not path.is_file():
-        return None
-    with open_text(path) as file:
-        records = _records(file, _separator(path))
-        next(records)
-        for i, (line, _) in enumerate(records):
-            if i == row:
-                return line
-    return None
-
-
-def open_text(path: Path) -> TextIOWrapper:
-    """Opens a text file, decompressing it where its name ends in .gz."""
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")  # type: ignore[return-value]
-    return path.open(encoding="utf-8-sig", newline="")
-
-
 @contextmanager
 def _read_errors(path: Path) -> Iterator[None]:
     try:
@@ -147,139 +161,85 @@ def _read_errors(path: Path) -> Iterator[None]:
     except UnicodeDecodeError:
         raise DataError(f"{path}: is not text in UTF-8; save it as CSV in UTF-8") from None
     except (gzip.BadGzipFile, EOFError) as error:
-        raise DataError(f"{path}: is not a whole gzip file ({_one_line(error)})") from None
+        raise DataError(f"{path}: is not a whole gzip file ({one_line(error)})") from None
     except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror or _one_line(error)}") from None
+        raise DataError(f"{path}: can't be read: {error.strerror or one_line(error)}") from None
     except csv.Error as error:
-        raise DataError(f"{path}: is not a CSV file ({_one_line(error)})") from None
+        raise DataError(f"{path}: is not a CSV file ({one_line(error)})") from None
 
 
-def _read_text(path: Path) -> "pandas.DataFrame":
-    import pandas as pd
-
-    _check_text(path)
-    separator = _separator(path)
-    names = _header(path, separator)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            frame = pd.read_csv(
-                path,
-                sep=separator,
-                header=0,
-                names=names,
-                index_col=False,
-                skipinitialspace=True,
-                low_memory=False,
-                encoding="utf-8-sig",
-            )
-        except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-            _check_ragged(path, separator, names)
-            raise DataError(
-                f"{path}: is not a CSV file that can be read ({_one_line(error)})"
-            ) from None
-    if frame.isna().to_numpy().any():  # a row that is too short looks like this
-        _check_ragged(path, separator, names)
-    return frame
-
-
-def _check_text(path: Path) -> None:
-    opener: Callable = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rb") as file:
-        start = file.read(8192)
-    for magic, advice in _MAGIC.items():
-        if start.startswith(magic):
-            raise DataError(f"{path}: {advice}")
-    if b"\x00" in start:
-        raise DataError(f"{path}: is a binary file, not text; save it as CSV in UTF-8")
-    if not start.strip():
-        raise DataError(f"{path}: the file is empty")
-
-
-def _separator(path: Path) -> str:
-    if suffix_of(path).startswith(".tsv"):
-        return "\t"
-    with open_text(path) as file:
-        first = next((line for line in file if line.strip()), "")
-    return next((mark for mark in (",", ";", "\t") if mark in first), ",")
-
-
-def _header(path: Path, separator: str) -> list[str]:
-    with open_text(path) as file:
-        line, fields = next(_records(file, separator))
-    names = [name.strip() for name in fields]
-    numbers = [_is_number(name) for name in names]
-    counted = names in ([str(i + start) for i in range(len(names))] for start in (0, 1))
-    if all(numbers) and not counted:
-        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        raise DataError(
-            f"{path}, line {line}: holds numbers ({shown}) where the names of the columns should be"
-            "; add a first line of names, such as a,b,c"
-        )
-    for i, name in enumerate(names):
-        if not name:
-            hint = " (an index? write the file without it)" if i == 0 else ""
-            raise DataError(
-                f"{path}, line {line}: column {i + 1} has no name{hint}; name it or remove it"
-            )
-        if name in names[:i]:
-            raise DataError(f"{path}, line {line}: two columns are named {name!r}; rename one")
-    return names
-
-
-def _check_ragged(path: Path, separator: str, names: list[str]) -> None:
-    with open_text(path) as file:
-        for line, fields in _records(file, separator):
-            if len(fields) != len(names):
-                found, named = _counted(len(fields), "field"), _counted(len(names), "column")
-                raise DataError(
-                    f"{path}, line {line}: has {found}, but the header names {named}; "
-                    "make them equal"
-                )
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")
-
-
-def _records(file: TextIOWrapper, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The lines that hold something, with their numbers from 1; pandas skips the others too."""
-    reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
-    for fields in reader:
-        if fields and (len(fields) > 1 or fields[0].strip()):
-            yield reader.line_num, fields
-
-
-def _read_parquet(path: Path) -> "pandas.DataFrame":
+def _read_parquet(path: Path, rows: int | None) -> "Iterator[pandas.DataFrame]":
     import pandas as pd
 
     pyarrow = require("pyarrow", "diffeo.data")
+    parquet = require("pyarrow.parquet", "diffeo.data")
     try:
-        frame = pd.read_parquet(path, engine="pyarrow")
+        if rows is None:
+            yield _with_plain_index(pd.read_parquet(path, engine="pyarrow"), 0)
+            return
+        begin = 0
+        # With a small buffer the file is read bit by bit, however large its groups of rows are;
+        # several threads would each hold more of it.
+        with parquet.ParquetFile(path, buffer_size=2**16, pre_buffer=False) as file:
+            for batch in file.iter_batches(batch_size=rows, use_threads=False):
+                piece: Any = pyarrow.Table.from_batches([batch]).to_pandas()
+                yield _with_plain_index(piece, begin)
+                begin += len(piece)
+            if not begin:
+                yield _with_plain_index(file.schema_arrow.empty_table().to_pandas(), 0)
     except (pyarrow.ArrowException, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(
-            f"{path}: is not a Parquet file that can be read ({_one_line(error)})"
+            f"{path}: is not a Parquet file that can be read ({one_line(error)})"
         ) from None
+
+
+def _with_plain_index(frame: "pandas.DataFrame", begin: int) -> "pandas.DataFrame":
+    import pandas as pd
+
     frame = frame.reset_index(drop=all(name is None for name in frame.index.names))
     frame.columns = [str(name) for name in frame.columns]
+    frame.index = pd.RangeIndex(begin, begin + len(frame))
     return frame
 
 
-def _read_npy(path: Path) -> "pandas.DataFrame":
+def _read_npy(path: Path, rows: int | None) -> "Iterator[pandas.DataFrame]":
     import pandas as pd
 
+    array = _open_npy(path)
+    names = [str(i) for i in range(array.shape[1])]
+    step = max(len(array), 1) if rows is None else rows
+    for begin in range(0, max(len(array), 1), step):
+        # Opened anew for every piece: what was read of a file that is mapped stays in memory.
+        array = np.array(_open_npy(path)[begin : begin + step])
+        frame = pd.DataFrame(array, columns=names)
+        frame.index = pd.RangeIndex(begin, begin + len(frame))
+        frame.attrs["unnamed"] = True
+        yield frame
+
+
+def _open_npy(path: Path) -> np.ndarray:
     with path.open("rb") as file:
         if file.read(6) != b"\x93NUMPY":
             raise DataError(f"{path}: is not a .npy file; write it with numpy.save")
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0
+            shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(
+                file
+            )
+        # An empty array can't be mapped.
+        mode = "r" if dtype.kind in "fiu" and 0 not in shape else None
+        array = np.load(path, mmap_mode=mode, allow_pickle=False)
     except (ValueError, EOFError, SyntaxError) as error:
         if "allow_pickle" in str(error):
             raise DataError(
                 f"{path}: holds Python objects, not numbers; save a plain array of numbers"
             ) from None
         raise DataError(
-            f"{path}: is not a .npy file that can be read ({_one_line(error)})"
+            f"{path}: is not a .npy file that can be read ({one_line(error)})"
         ) from None
     if array.dtype.kind not in "fiu":
         raise DataError(
@@ -288,9 +248,7 @@ def _read_npy(path: Path) -> "pandas.DataFrame":
     if array.ndim != 2:
         hint = "; use array.reshape(-1, 1) for one column" if array.ndim == 1 else ""
         raise DataError(f"{path}: should have shape (rows, columns), found {array.shape}{hint}")
-    frame = pd.DataFrame(array, columns=[str(i) for i in range(array.shape[1])])
-    frame.attrs["unnamed"] = True
-    return frame
+    return array
 
 
 def _write_npy(frame: "pandas.DataFrame", temporary: Path, path: Path) -> None:
@@ -301,24 +259,3 @@ def _write_npy(frame: "pandas.DataFrame", temporary: Path, path: Path) -> None:
         )
     with temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return text.lower().lstrip("+-") not in ("nan", "inf", "infinity")
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else text[:197] + "…"
-
-
-_READERS: dict[str, Callable[[Path], "pandas.DataFrame"]] = {
-    ".csv": _read_text,
-    ".tsv": _read_text,
-    ".parquet": _read_parquet,
-    ".npy": _read_npy,
-}

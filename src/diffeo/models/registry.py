@@ -139,6 +139,8 @@ def create(
         for option, value in chosen.items()
     }
     model = entry.build(event, context, **chosen)
+    # Defaults too, so that a model that was saved stays what it is when they change.
+    chosen = {option: p.default for option, p in entry.options.items()} | chosen
     parts = front(
         name,
         event,

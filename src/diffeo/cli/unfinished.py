@@ -1,0 +1,150 @@
+"""The run that a folder holds while it trains: what to go on from when it is stopped."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from diffeo.cli.commands import Train
+from diffeo.cli.console import Console
+from diffeo.cli.errors import CommandError, Terminated
+from diffeo.cli.files import check_out_folder
+from diffeo.cli.split import fingerprint
+
+SAME_WHEN_RESUMED = ("resume", "overwrite", "json", "quiet", "device", "threads", "out")
+"""What a command may say otherwise when it resumes a run."""
+
+
+class Unfinished:
+    """A run in `FOLDER/unfinished`: the settings it was started with, and its checkpoint.
+
+    Args:
+        command: what was asked for.
+        console: where the way to resume is told.
+
+    Raises:
+        CommandError: if the folder holds something else, or a model or a run that the command
+            does not say to replace or to resume, or there is nothing to resume, or it was started
+            with other settings or data.
+    """
+
+    def __init__(self, command: Train, console: Console) -> None:
+        self.command, self.console = command, console
+        self.folder = command.out / "unfinished"
+        self.checkpoint = self.folder / "checkpoint.safetensors"
+        self.logs = command.out / "logs"
+        self.resuming = command.resume
+        self._made = [each for each in (command.out, *command.out.parents) if not each.exists()]
+        there = (self.folder / "settings.json").exists()
+        if command.resume:
+            if command.overwrite:
+                raise CommandError("give --resume or --overwrite, not both")
+            if not there:
+                what = "is finished" if (command.out / "config.json").exists() else "holds no run"
+                raise CommandError(
+                    f"--resume: {command.out} {what}, so there is nothing to resume; leave "
+                    "--resume out"
+                )
+        elif there and not command.overwrite:
+            raise CommandError(
+                f"--out {command.out}: holds an unfinished run; go on with --resume, or start anew "
+                "with --overwrite"
+            )
+        elif not there:
+            check_out_folder(command.out, overwrite=command.overwrite)
+        self.settings = self._settings()
+        if command.resume:
+            self._check_same()
+
+    def _settings(self) -> dict[str, Any]:
+        """The command in plain values, with what tells whether its tables are still the same."""
+        settings = {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in dataclasses.asdict(self.command).items()
+        }
+        for key in ("data", "validation"):
+            path: Path | None = getattr(self.command, key)
+            if path is not None and path.is_file():
+                settings[key] = fingerprint(path)
+        return json.loads(json.dumps(settings))
+
+    def _check_same(self) -> None:
+        path = self.folder / "settings.json"
+        try:
+            before = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise CommandError(
+                f"{path}: can't be read ({error}); start anew with --overwrite"
+            ) from None
+        for key, value in self.settings.items():
+            if key in SAME_WHEN_RESUMED or before.get(key) == value:
+                continue
+            if key in ("data", "validation"):
+                raise CommandError(
+                    f"--resume: {getattr(self.command, key)} is not the table that the run was "
+                    "started with; give that one, or start anew with --overwrite"
+                )
+            if isinstance(value, dict):  # the model's own options
+                earlier = before.get(key) or {}
+                key = next(name for name in value if earlier.get(name) != value[name])
+                before, value = earlier, value[key]
+            flag = key if key == "model" else "--" + key.replace("_", "-")
+            raise CommandError(
+                f"--resume: the run was started with {flag} {_shown(before.get(key))}, not "
+                f"{_shown(value)}; say the same, or start anew with --overwrite"
+            )
+
+    def begin(self) -> None:
+        """Makes the folder; a new run leaves nothing of an earlier one in it."""
+        if self.resuming:
+            return
+        try:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(self.logs, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            text = json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n"
+            partial = self.folder / ".settings.json.partial"
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self.folder / "settings.json")
+        except OSError as error:
+            raise CommandError(
+                f"--out {self.command.out}: can't be made ({error.strerror})"
+            ) from None
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """A block that leaves either all of its results, or a run to resume, or nothing."""
+        try:
+            yield
+        except BaseException as error:
+            stopped = isinstance(error, (KeyboardInterrupt, Terminated, OSError))
+            if stopped and self.checkpoint.exists():
+                error.kept = self._way_on()  # type: ignore[attr-defined]
+            elif not self.resuming:
+                self.remove(logs=True)
+            raise
+
+    def _way_on(self) -> str:
+        words = [word for word in self.console.words if word not in ("--resume", "--overwrite")]
+        return f"the checkpoint is kept; go on with: diffeo {shlex.join(words)} --resume"
+
+    def remove(self, logs: bool = False) -> None:
+        """Removes what only an unfinished run needs, and folders that it alone made."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if logs and not (self.command.out / "config.json").exists():
+            shutil.rmtree(self.logs, ignore_errors=True)
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # it was never made, or holds something by now
+                os.rmdir(folder)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "(nothing)"
+    return "(nothing)" if value is None else str(value)

@@ -1,0 +1,117 @@
+"""Runs that are stopped and go on: the checkpoint, the command that resumes, what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import diffeo as library
+from tests.cli.conftest import make_table
+from tests.cli.test_mistakes import left_in
+
+
+def train(*more: object, steps: int = 12, out: str = "a") -> tuple:
+    """A short training of batches so small that there are several epochs."""
+    words = ("train", "maf", "t.csv", "--out", out, "--transforms", 1, "--hidden", 8)
+    return (*words, "--max-steps", steps, "--batch-size", 64, *more)
+
+
+@pytest.fixture
+def stopped(empty, diffeo, monkeypatch):
+    """A run in the folder "a" that was stopped by Ctrl-C at step 5, and the tables it needs."""
+    make_table(200).to_csv("t.csv", index=False)
+    from diffeo.train.module import Training
+
+    step, calls = Training.training_step, []
+
+    def interrupting(self, batch, index):
+        step(self, batch, index)
+        calls.append(index)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "training_step", interrupting)
+        return diffeo(*train())
+
+
+def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(stopped, empty):
+    assert stopped.status == 130
+    assert stopped.out == ""
+    words = " ".join(map(str, train("--resume")))
+    assert stopped.err.splitlines()[-1] == (
+        f"diffeo: interrupted; the checkpoint is kept; go on with: diffeo {words}"
+    )
+    assert {path.name for path in Path("a").iterdir()} == {"unfinished", "logs"}
+
+
+def test_a_resumed_run_ends_as_an_unbroken_one(stopped, diffeo, empty):
+    assert diffeo(*train("--resume")).status == 0
+    assert diffeo(*train(out="b")).status == 0
+    for name in ("model.safetensors", "reference.safetensors"):
+        one, other = load_file(Path("a", name)), load_file(Path("b", name))
+        assert all(torch.equal(one[key], other[key]) for key in one), name
+    assert not Path("a/unfinished").exists()
+    columns = ["step", "train_nats", "validation_nats"]
+    a, b = (library.data.read_table(Path(out, "history.csv"))[columns] for out in "ab")
+    assert a.equals(b)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ((), "holds an unfinished run; go on with --resume, or start anew with --overwrite"),
+        (("--resume", "--seed", 3), "started with --seed 0, not 3"),
+        (("--resume", "--hidden", 9), "started with --hidden 8, not 9"),
+        (("--resume", "--drop", "power"), "started with --drop (nothing), not power"),
+        (("--resume", "--overwrite"), "not both"),
+    ],
+)
+def test_other_settings_are_refused(stopped, diffeo, empty, more, expected):
+    before = left_in(empty)
+    assert expected in diffeo(*train(*more)).mistake
+    assert left_in(empty) == before
+
+
+def test_another_table_is_refused(stopped, diffeo, empty):
+    make_table(201).to_csv("t.csv", index=False)
+    assert "t.csv is not the table" in diffeo(*train("--resume")).mistake
+
+
+def test_a_damaged_checkpoint_is_refused(stopped, diffeo, empty):
+    path = Path("a/unfinished/checkpoint.safetensors")
+    path.write_bytes(path.read_bytes()[:200])
+    assert "checkpoint" in diffeo(*train("--resume")).mistake
+    assert path.exists()
+
+
+def test_overwriting_starts_anew(stopped, diffeo, empty):
+    outcome = diffeo(*train("--overwrite"))
+    assert outcome.status == 0 and "trained 12 steps" in outcome.out
+    assert not Path("a/unfinished").exists()
+    assert "is finished" in diffeo(*train("--resume")).mistake
+
+
+def test_two_processes_train_one_model(empty):
+    make_table(300).to_csv("t.csv", index=False)
+    words = [str(word) for word in train("--json")]
+    code = f"import sys; from diffeo.cli import main; sys.exit(main({words!r}))"
+    Path("train.py").write_text(code)
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "train.py"]
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(library.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, *launch], capture_output=True, text=True, env=environment, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 12
+    assert {"config.json", "model.safetensors"} <= {path.name for path in Path("a").iterdir()}
+    assert not Path("a/unfinished").exists()
