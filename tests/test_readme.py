@@ -15,8 +15,20 @@ from diffeo.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PYTHON = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-COMMANDS = re.findall(r"^    (diffeo .*?)(?:\s+#.*)?$", README.read_text(encoding="utf-8"), re.M)
+TABLES = ROOT / "docs/tables.md"
+
+
+def python_of(page: Path) -> list[str]:
+    """The blocks of Python on a page."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands_of(page: Path) -> list[str]:
+    """The commands on a page, without what is said of them."""
+    return re.findall(r"^    (diffeo .*?)(?:\s+#.*)?$", page.read_text(encoding="utf-8"), re.M)
+
+
+PYTHON = python_of(README)
 TARGETS = re.findall(r"^    make ([\w-]+)", README.read_text(encoding="utf-8"), re.M)
 STEPS = 3
 
@@ -32,7 +44,11 @@ def test_the_library(monkeypatch):
     names: dict = {}
     for part, rows in {"train": 60, "val": 20, "test": 20}.items():
         names |= {f"x_{part}": torch.randn(rows, 6), f"c_{part}": torch.randn(rows, 2)}
-    assert len(PYTHON) >= 4
+    names["df"] = _people(60).drop(columns="name")
+    _people(60).to_csv("people.csv", index=False)
+    train = ["train", "maf", "people.csv", "--out", "runs/a", "--drop", "name", "--quiet"]
+    assert main([*train, "--type", "zip=category", "--max-steps", str(STEPS)]) == 0
+    assert len(PYTHON) >= 5
     assert all("import torch\n" in block for block in PYTHON if "torch." in block)
     for block in PYTHON:
         exec(compile(block, "README.md", "exec"), names)
@@ -42,18 +58,51 @@ def test_the_library(monkeypatch):
 
 
 def test_the_command_line():
-    generator = np.random.default_rng(0)
-    for file, rows in {"measurements.csv": 80, "held_out.csv": 20, "new.csv": 20}.items():
-        table = pd.DataFrame(generator.normal(size=(rows, 3)), columns=["a", "b", "c"])
-        table.to_csv(file, index=False)
-    assert len(COMMANDS) >= 7
-    for command in COMMANDS:
-        arguments = shlex.split(command)[1:]
-        if arguments[0] == "train":
-            arguments += ["--max-steps", str(STEPS)]
-        assert main(arguments) == 0, command
+    for file, rows in {"people.csv": 80, "held_out.csv": 20, "new.csv": 20}.items():
+        _people(rows).to_csv(file, index=False)
+    rng = np.random.default_rng(0)
+    table = {"temp": rng.normal(size=80), "site": rng.choice(["A", "B"], 80), "y": rng.random(80)}
+    pd.DataFrame(table).to_csv("t.csv", index=False)
+    pd.DataFrame({"temp": [20.0, 25.0], "site": ["A", "B"]}).to_csv("wanted.csv", index=False)
+    commands = commands_of(README)
+    assert len(commands) >= 12
+    for command in commands:
+        _run(command)
     assert len(pd.read_csv("synthetic.csv")) == 1000
     assert len(pd.read_csv("scores.csv")) == 20
+    commands = commands_of(TABLES)
+    assert len(commands) >= 6
+    for command in commands:
+        _run(command, *(["--overwrite"] if "--out" in command else []))
+
+
+def _run(command: str, *more: str) -> None:
+    arguments = [*shlex.split(command)[1:], *more]
+    if arguments[0] == "train":
+        arguments += ["--max-steps", str(STEPS)]
+    assert main(arguments) == 0, command
+
+
+def test_the_library_of_tables(monkeypatch):
+    short = functools.partial(diffeo.train.fit, max_steps=STEPS, progress=False)
+    monkeypatch.setattr(diffeo.train, "fit", short)
+    names = {"df": _people(60).drop(columns="name")}
+    (block,) = python_of(TABLES)
+    exec(compile(block, "tables.md", "exec"), names)
+    assert Path("report.html").exists()
+
+
+def _people(rows: int) -> pd.DataFrame:
+    """Some people: names, postal codes, ages and heights."""
+    rng = np.random.default_rng(rows)
+    return pd.DataFrame(
+        {
+            "name": [f"person {i}" for i in range(rows)],
+            "zip": rng.choice([10115, 20095, 80331], rows),
+            "age": rng.integers(1, 100, rows),
+            "height": rng.normal(170, 10, rows),
+        }
+    )
 
 
 def test_the_targets_of_make_exist():

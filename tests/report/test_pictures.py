@@ -153,8 +153,8 @@ def test_a_picture_that_fails_leaves_nothing(tmp_path, rng, monkeypatch):
     figure = score_histogram({"scores": rng.normal(size=10)})
 
     def fail(path, **options):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device", str(path))
+        path.write(b"half")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(figure, "savefig", fail)
     with pytest.raises(OSError, match="No space"):

@@ -133,6 +133,7 @@ def _read(command: Train, console: Console) -> Rows:
         if command.drop_missing:
             held_out, without = columns.complete(held_out)
             _tell_missing(command.validation, without, console)
+        columns.check_possible(held_out)
         judged = f"{count(len(held_out), 'row')} of {command.validation} to judge by"
     else:
         train, held_out = split(frame, command.seed)

@@ -14,11 +14,12 @@ from diffeo.data.checks import warnings
 from diffeo.data.column import Column
 from diffeo.data.errors import DataError
 from diffeo.data.making import make_column
-from diffeo.data.messages import and_more, at, listed, plural, where
+from diffeo.data.messages import and_more, at, listed, plural, shown, where
 from diffeo.data.numbers import numbers, series_of
 from diffeo.data.phrases import phrase
 from diffeo.data.roles import USED, assign_roles, by_name, with_names, without_gaps
 from diffeo.extras import require
+from diffeo.supports import Support
 
 if TYPE_CHECKING:
     import pandas
@@ -244,6 +245,27 @@ class Columns:
         named = self._named(frame, (*self.features, *self.given))
         roles = {column.name: column.role for column in self.columns}
         return without_gaps(frame, named, [n for n in named if roles.get(n) in USED])
+
+    def check_possible(self, frame: "pandas.DataFrame") -> None:
+        """Refuses rows that have no probability, whatever a model learns.
+
+        Raises:
+            DataError: at the first value that lies beyond a feature's bounds, or is a category
+                that is unknown, naming the file, line and column.
+        """
+        x = self.encode(frame).x
+        frame = self._checked(frame, self.features)
+        for column, codes_ in zip(self.features, x.T, strict=True):
+            support = Support(**{**column.support, "closed": True})
+            wrong = support.outside(codes_).nonzero().flatten().numpy()
+            if len(wrong):
+                series = series_of(frame, column.name)
+                value = shown(series.iloc[int(wrong[0])])
+                what = "is an unknown category" if column.kind == "category" else "is out of range"
+                raise DataError(
+                    f"{at(series, column.name, int(wrong[0]))}: {value} {what}{and_more(wrong)}; "
+                    f"the column is {phrase(column)} in the table to learn from"
+                )
 
     def describe(self) -> list[tuple[str, str]]:
         """Each column's name, and what it is taken for, in words."""

@@ -1,4 +1,4 @@
-"""Pictures of a run: its learning curve, what it learned beside the data, and its scores."""
+"""Pictures of a run, and a report of the whole: what a model learned beside the data."""
 
 from importlib.util import find_spec
 
@@ -8,9 +8,27 @@ if find_spec("matplotlib") is None:
     raise ImportError(missing("diffeo.report"), name="matplotlib")
 
 from diffeo.report.curves import learning_curve
+from diffeo.report.gather import gather, report
 from diffeo.report.images import image_grid
+from diffeo.report.latent import latent, pit
+from diffeo.report.page import render
 from diffeo.report.scores import score_histogram
 from diffeo.report.style import save_figure
 from diffeo.report.tables import marginals, pairs
+from diffeo.report.two_sample import TwoSample, two_sample_test
 
-__all__ = ["image_grid", "learning_curve", "marginals", "pairs", "save_figure", "score_histogram"]
+__all__ = [
+    "TwoSample",
+    "gather",
+    "image_grid",
+    "latent",
+    "learning_curve",
+    "marginals",
+    "pairs",
+    "pit",
+    "render",
+    "report",
+    "save_figure",
+    "score_histogram",
+    "two_sample_test",
+]

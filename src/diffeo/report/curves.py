@@ -72,6 +72,7 @@ def _levels(axes: Axes, levels: Mapping[str, float]) -> None:
             ha="right",
             va="bottom" if value == highest else "top",
             fontsize=7.5,
+            bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.6},
         )
 
 

@@ -48,6 +48,8 @@ def score_histogram(
                 axes.hist(
                     clipped, edges, density=True, histtype="step", color=color, lw=1.4, label=label
                 )
+            # Room above the bars, a line of the legend each, so that it hides none.
+            axes.set_ylim(0, axes.get_ylim()[1] / (1 - 0.08 * min(len(arrays), 4)))
             axes.legend(loc="upper left")
         axes.set_yticks([])
         axes.grid(False)

@@ -1,5 +1,7 @@
 """The look that all pictures share, and how they reach a file."""
 
+import io
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,8 +81,25 @@ def shorten(name: str, most: int = 24) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
+def png(drawn: Figure, *, dpi: int = 130) -> bytes:
+    """A picture as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    with styled():
+        drawn.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
+
+
 def save_figure(drawn: Figure, path: str | Path, *, dpi: int = 130) -> Path:
     """Writes a picture as PNG: all of it or nothing, whatever stood there replaced.
+
+    Raises:
+        OSError: if it can't be written.
+    """
+    return write_whole(path, png(drawn, dpi=dpi))
+
+
+def write_whole(path: str | Path, content: bytes) -> Path:
+    """Writes a file: all of it or nothing, whatever stood there replaced.
 
     Raises:
         OSError: if it can't be written.
@@ -88,8 +107,10 @@ def save_figure(drawn: Figure, path: str | Path, *, dpi: int = 130) -> Path:
     path = Path(path)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        with styled():
-            drawn.savefig(partial, format="png", dpi=dpi)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from diffeo.report.style import DATA, MODEL, figure, shorten, spacing, styled
+from diffeo.report.views import Table, View, views
 
 MOST_COLUMNS = 36
 """Columns that `marginals` draws; of a wider table, the first."""
@@ -19,37 +22,46 @@ CHARACTERS = 11
 
 
 def marginals(
-    data: np.ndarray, samples: np.ndarray, names: Sequence[str], *, title: str = ""
+    data: Table, samples: Table, names: Sequence[str] | None = None, *, title: str = ""
 ) -> Figure:
-    """A histogram of every column: data filled, samples as a line.
+    """The distribution of every column: data filled, samples as a line.
+
+    Numbers and dates are histograms; whole numbers and rounded ones of few values, and categories,
+    have a bar for each value, the most frequent categories first and the rare ones together.
 
     Args:
-        data: rows that were given, (n, D).
-        samples: rows that the model drew, (m, D).
-        names: of the columns, D of them; the first `MOST_COLUMNS` are drawn.
+        data: rows that were given; an array (n, D), or a data frame.
+        samples: rows that the model drew, of the same columns.
+        names: of the columns; the first `MOST_COLUMNS` are drawn. A data frame knows its own.
         title: above the picture.
+
+    Raises:
+        ValueError: if an array comes without names, or a column is missing.
     """
-    shown = min(len(names), MOST_COLUMNS)
+    names = list(data.columns) if names is None and hasattr(data, "columns") else names
+    total = len(names or ())
+    columns = views(data, samples, None if names is None else names[:MOST_COLUMNS])
+    shown = len(columns)
     across = min(shown, 6 if shown > 12 else 4 if shown > 4 else shown)
     down = math.ceil(shown / across)
+    named = any(column.kind == "categories" for column in columns)
     with styled():
-        drawn = figure(max(2.2 * across, 4.4), 1.65 * down + 0.6)
+        drawn = figure(max(2.2 * across, 4.4), (1.95 if named else 1.65) * down + 0.6)
         spacing(drawn, w_pad=0.08)
         grid = drawn.subplots(down, across, squeeze=False).ravel()
-        for column, axes in enumerate(grid):
-            if column >= shown:
-                axes.set_axis_off()
-                continue
-            _histogram(axes, data[:, column], samples[:, column])
-            axes.set_title(shorten(names[column]), fontsize=8.5)
-        _explain(drawn, grid[0], title, len(names), shown)
+        for axes in grid[shown:]:
+            axes.set_axis_off()
+        for axes, column in zip(grid, columns, strict=False):
+            _distribution(axes, column)
+            axes.set_title(shorten(column.name), fontsize=8.5)
+        _explain(drawn, title, total, shown)
     return drawn
 
 
 def pairs(
-    data: np.ndarray,
-    samples: np.ndarray,
-    names: Sequence[str],
+    data: Table,
+    samples: Table,
+    names: Sequence[str] | None = None,
     *,
     points: int = 1500,
     title: str = "",
@@ -57,18 +69,24 @@ def pairs(
     """Every pair of columns: data below the diagonal, samples above, both by column upon it.
 
     The two halves share their axes, so that a good model makes a picture that is symmetric about
-    the diagonal.
+    the diagonal. Points of columns with a bar for each value are strewn about their places.
 
     Args:
-        data: rows that were given, (n, D).
-        samples: rows that the model drew, (m, D).
-        names: of the columns, D of them; the first `MOST_PAIRS` are drawn.
+        data: rows that were given; an array (n, D), or a data frame.
+        samples: rows that the model drew, of the same columns.
+        names: of the columns; the first `MOST_PAIRS` are drawn. A data frame knows its own.
         points: rows drawn in a panel, at most.
         title: above the picture.
+
+    Raises:
+        ValueError: if an array comes without names, or a column is missing.
     """
-    shown = min(len(names), MOST_PAIRS)
-    data, samples = data[:points, :shown], samples[:points, :shown]
-    limits = [_limits(data[:, i]) for i in range(shown)]
+    names = list(data.columns) if names is None and hasattr(data, "columns") else names
+    total = len(names or ())
+    chosen = None if names is None else names[:MOST_PAIRS]
+    columns = views(data[:points], samples[:points], chosen, categories=8)
+    shown = len(columns)
+    strewn = [_strewn(column, seed) for seed, column in enumerate(columns)]
     with styled():
         drawn = figure(max(1.55 * shown + 0.5, 4.4), 1.5 * shown + 0.8)
         grid = drawn.subplots(shown, shown, squeeze=False)
@@ -77,64 +95,84 @@ def pairs(
             for j in range(shown):
                 axes = grid[i, j]
                 if i == j:
-                    _histogram(axes, data[:, i], samples[:, i])
+                    _distribution(axes, columns[i])
                 else:
-                    rows, color = (data, DATA) if i > j else (samples, MODEL)
-                    axes.scatter(
-                        rows[:, j], rows[:, i], color=color, lw=0, rasterized=True, **_dots(rows)
-                    )
-                    axes.set_ylim(*limits[i])
-                axes.set_xlim(*limits[j])
+                    which, color = (0, DATA) if i > j else (1, MODEL)
+                    x, y = strewn[j][which], strewn[i][which]
+                    axes.scatter(x, y, color=color, lw=0, rasterized=True, **_dots(len(x)))
+                    axes.set_ylim(*columns[i].limits)
+                    columns[j].label(axes, "x")
+                    columns[i].label(axes, "y")
+                axes.set_xlim(*columns[j].limits)
                 axes.tick_params(labelbottom=i == shown - 1, labelleft=j == 0 and i > 0)
-                axes.locator_params(nbins=3)
-            grid[-1, i].set_xlabel(shorten(names[i], 18))
-            grid[i, 0].set_ylabel(shorten(names[i], 18))
+            grid[-1, i].set_xlabel(shorten(columns[i].name, 18))
+            grid[i, 0].set_ylabel(shorten(columns[i].name, 18))
         drawn.align_ylabels(grid[:, 0])
-        _explain(drawn, grid[0, 0], title, len(names), shown)
+        _explain(drawn, title, total, shown)
     return drawn
 
 
-def _dots(rows: np.ndarray) -> dict[str, float]:
+def _strewn(column: View, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Data and samples, those of bars moved a little, or points would hide each other."""
+    if not column.bars:
+        return column.data, column.samples
+    rng = np.random.default_rng(seed)
+    data, samples = (
+        values + column.step * rng.uniform(-0.3, 0.3, len(values))
+        for values in (column.data, column.samples)
+    )
+    return data, samples
+
+
+def _dots(rows: int) -> dict[str, float]:
     """Points that are seen when there are few, and don't hide each other when there are many."""
-    fewer = 1500 / max(len(rows), 1)
+    fewer = 1500 / max(rows, 1)
     return {
         "s": min(16.0, 2.2 * max(fewer, 1.0) ** 0.5),
         "alpha": min(0.9, 0.35 * max(fewer, 1.0) ** 0.25),
     }
 
 
-def _histogram(axes: Axes, data: np.ndarray, samples: np.ndarray) -> None:
-    low, high = _limits(data)
-    count = min(40, max(8, round(2 * len(data) ** (1 / 3))))
-    edges = np.linspace(low, high, count + 1)
+def _distribution(axes: Axes, column: View) -> None:
+    draw = _bars if column.bars else _histogram
+    draw(axes, column)
+    axes.set_xlim(*column.limits)
+    axes.set_yticks([])
+    axes.grid(False)
+    axes.spines["left"].set_visible(False)
+    column.label(axes)
+
+
+def _histogram(axes: Axes, column: View) -> None:
+    edges = column.edges(len(column.data))
     for values, style in (
-        (data, {"histtype": "stepfilled", "color": DATA, "alpha": 0.28, "label": "data"}),
-        (samples, {"histtype": "step", "color": MODEL, "lw": 1.5, "label": "samples"}),
+        (column.data, {"histtype": "stepfilled", "color": DATA, "alpha": 0.28}),
+        (column.samples, {"histtype": "step", "color": MODEL, "lw": 1.5}),
     ):
         # Weights and not density=True: what falls outside the range still counts in the whole.
         inside = values[np.isfinite(values)]
         weight = 1 / (max(len(values), 1) * (edges[1] - edges[0]))
         axes.hist(inside, edges.tolist(), weights=np.full(len(inside), weight), **style)
-    axes.set_xlim(low, high)
-    axes.set_yticks([])
-    axes.grid(False)
-    axes.spines["left"].set_visible(False)
-    axes.locator_params(axis="x", nbins=4)
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    """The range of the data with a little room, single far values aside."""
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return -1.0, 1.0
-    low, high = np.quantile(values, [0.002, 0.998])
-    room = 0.05 * (high - low) or 0.5 * (abs(high) or 1.0)
-    return float(low - room), float(high + room)
+def _bars(axes: Axes, column: View) -> None:
+    places, width = column.places(), 0.4 * column.step
+    for values, side, style in (
+        (column.data, -0.5, {"color": DATA, "alpha": 0.28}),
+        (column.samples, 0.5, {"facecolor": "none", "edgecolor": MODEL, "lw": 1.3}),
+    ):
+        inside = values[np.isfinite(values)]
+        at = np.round((inside - places[0]) / column.step).astype(int) if len(places) else []
+        counts = np.bincount([i for i in at if 0 <= i < len(places)], minlength=len(places))
+        axes.bar(places + side * width, counts / max(len(values), 1), width, **style)
 
 
-def _explain(drawn: Figure, axes: Axes, title: str, total: int, shown: int) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower right", ncols=2)
+def _explain(drawn: Figure, title: str, total: int, shown: int) -> None:
+    handles = [
+        Patch(color=DATA, alpha=0.28, label="data"),
+        Line2D([], [], color=MODEL, lw=1.5, label="samples"),
+    ]
+    drawn.legend(handles=handles, loc="outside lower right", ncols=2)
     part = f" (the first {shown} of {total} columns)" if shown < total else ""
     across = int(CHARACTERS * drawn.get_figwidth())
     drawn.suptitle(textwrap.fill((title or "Data and samples") + part, across), x=0.01, ha="left")

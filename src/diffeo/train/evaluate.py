@@ -1,20 +1,32 @@
 """Figures of a model on data: the log-likelihood of every row, and their mean."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from diffeo.contexts import Context
 from diffeo.density import Density
 from diffeo.noise import fixed_noise
+from diffeo.train.baselines import Baselines
 from diffeo.train.batches import in_order
 from diffeo.train.devices import fork_random
-from diffeo.train.inputs import Data, Rows, as_context, as_rows, model_device, model_dtype
+from diffeo.train.inputs import (
+    Data,
+    Rows,
+    as_context,
+    as_rows,
+    as_tensor,
+    model_device,
+    model_dtype,
+)
+from diffeo.train.tabular import encoded
+
+if TYPE_CHECKING:
+    from diffeo.table import Table
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,12 @@ class Evaluation:
     """Elements of a row."""
     bits_per_dim: float
     """−log₂ p(x) / dimensions."""
+    impossible: int = 0
+    """Rows outside the support, whose log-likelihood is −∞."""
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    """The same mean under simple models, where those are known: of tables trained by the command
+    line.
+    """
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values."""
@@ -50,7 +68,7 @@ class Evaluation:
 
 
 def score(
-    model: Density,
+    model: "Density | Table",
     x: Rows,
     context: Any = None,
     *,
@@ -58,6 +76,7 @@ def score(
     noise_draws: int = 10,
     batch_size: int = 1024,
     seed: int = 0,
+    shared_noise: bool = True,
 ) -> Tensor:
     """log p(x|context) of every row, in nats; −∞ outside the support.
 
@@ -68,31 +87,38 @@ def score(
     Args:
         model: scored in evaluation mode; its mode stays as it was.
         x: rows, as a tensor, an array or a data frame.
-        context: rows of what the model is conditioned on, or a dict of those.
+        context: rows of what the model is conditioned on, or a dict of those; none for a `Table`,
+            whose frame holds it.
         samples: draws inside the logarithm.
         noise_draws: draws that are averaged; 1 for models that draw none.
         batch_size: rows at a time.
         seed: of the draws.
+        shared_noise: False for noise of its own for each row: what is averaged over rows is then
+            less noisy, but a row's score depends on its place.
     Shapes: out: (rows,), on the CPU, in at least float32.
 
     Raises:
         TypeError: if data or context is not numbers, or the context is missing or not wanted.
         ValueError: if a shape does not fit, or a number is not finite or not positive.
     """
-    rows, given = _admit("score", model, x, context, samples, noise_draws, batch_size)
+    density, x, context, _ = encoded("score", model, x, context)
+    rows, given = _admit("score", density, x, context, samples, noise_draws, batch_size)
     scores = []
-    with _evaluating(model):
-        for batch in _batches(model, rows, given, batch_size):
-            with fixed_noise(seed):  # entered anew, so that every batch meets the same draws
-                scores.append(_mean_of_draws(model, batch, samples, noise_draws))
+    with _evaluating(density), fork_random(model_device(density)):
+        torch.manual_seed(seed)
+        for batch in in_order(rows, given, batch_size, model_device(density), model_dtype(density)):
+            # Entered anew, so that every batch meets the same draws.
+            with fixed_noise(seed) if shared_noise else nullcontext():
+                scores.append(_mean_of_draws(density, batch, samples, noise_draws))
     return torch.cat(scores)
 
 
 def evaluate(
-    model: Density,
+    model: "Density | Table",
     x: Rows,
     context: Any = None,
     *,
+    weights: Any = None,
     samples: int = 1,
     noise_draws: int = 10,
     batch_size: int = 1024,
@@ -102,7 +128,18 @@ def evaluate(
 
     Models that draw noise get noise of its own for each row here, from the seed: noise that all
     rows share, as in `score`, does not average out over rows, and their spread does not show it.
-    Arguments and errors are those of `score`.
+    Beside a `Table` that the command line trained stand its baselines. Other arguments and errors
+    are those of `score`.
+
+    Args:
+        model: as in `score`.
+        x: as in `score`.
+        context: as in `score`.
+        weights: of the rows, for a weighted mean.
+        samples: as in `score`.
+        noise_draws: as in `score`.
+        batch_size: as in `score`.
+        seed: as in `score`.
 
     Example:
         >>> import torch
@@ -110,27 +147,46 @@ def evaluate(
         >>> print(evaluate(Normal((2,)), torch.zeros(5, 2)))
         log-likelihood -1.8379 ± 0.0000 nats a row (1.3257 bits/dim, 5 rows of 2)
     """
-    rows, given = _admit("evaluate", model, x, context, samples, noise_draws, batch_size)
-    with _evaluating(model), fork_random(model_device(model)):
-        torch.manual_seed(seed)
-        scores = [
-            _mean_of_draws(model, batch, samples, noise_draws)
-            for batch in _batches(model, rows, given, batch_size)
-        ]
-    return summarize(torch.cat(scores), math.prod(rows.shape[1:]), bound=not model.exact)
+    density, rows, given, weights = encoded("evaluate", model, x, context, weights)
+    scores = score(
+        density,
+        rows,
+        given,
+        samples=samples,
+        noise_draws=noise_draws,
+        batch_size=batch_size,
+        seed=seed,
+        shared_noise=False,
+    )
+    compared = {}
+    if not isinstance(model, Density) and (simple := baselines_of(model)) is not None:
+        compared = simple.log_prob(rows, given)
+    dimensions = math.prod(shape for shape in density.event_shape if shape is not None)
+    if None in density.event_shape:
+        dimensions = as_tensor("evaluate", "x", rows)[0].numel()
+    return summarize(
+        scores, dimensions, bound=not density.exact, weights=weights, baselines=compared
+    )
 
 
-def summarize(scores: Tensor, dimensions: int, bound: bool = False) -> Evaluation:
+def summarize(
+    scores: Tensor,
+    dimensions: int,
+    bound: bool = False,
+    *,
+    weights: Any = None,
+    baselines: Mapping[str, Tensor] | None = None,
+) -> Evaluation:
     """The figures of log-likelihoods that are there already.
 
     Args:
         scores: log-likelihood of every row, nats. Shape (rows,).
         dimensions: elements of a row.
         bound: whether the scores are lower bounds.
+        weights: of the rows, (rows,).
+        baselines: log-likelihoods of the same rows under simple models, by name.
     """
-    scores = scores.double()
-    mean = float(scores.mean())
-    error = float(scores.std()) / math.sqrt(len(scores)) if len(scores) > 1 else math.nan
+    mean, error = mean_and_error(scores, weights)
     return Evaluation(
         log_likelihood=mean,
         standard_error=error,
@@ -139,7 +195,39 @@ def summarize(scores: Tensor, dimensions: int, bound: bool = False) -> Evaluatio
         rows=len(scores),
         dimensions=dimensions,
         bits_per_dim=bits_per_dim(mean, dimensions),
+        impossible=int((scores == -math.inf).sum()),
+        baselines={
+            name: mean_and_error(values, weights)[0] for name, values in (baselines or {}).items()
+        },
     )
+
+
+def mean_and_error(values: Tensor, weights: Any = None) -> tuple[float, float]:
+    """The mean of values of rows, Σ w v / Σ w, and its standard error (NaN for a single row).
+
+    Args:
+        values: (rows,).
+        weights: w, (rows,); equal if None.
+    """
+    values = values.double()
+    share = torch.ones_like(values) if weights is None else as_tensor("mean", "weights", weights)
+    share = share.double().to(values.device) / share.double().sum()
+    mean = float(torch.where(share > 0, share * values, 0.0).sum())
+    n = len(values)
+    if n < 2:
+        return mean, math.nan
+    return mean, float((share * (values - mean)).square().sum().sqrt()) * math.sqrt(n / (n - 1))
+
+
+def baselines_of(table: "Table") -> Baselines | None:
+    """The simple models that were fitted to the rows the table was trained on, if recorded."""
+    prefix = "baselines."
+    state = {
+        name.removeprefix(prefix): value
+        for name, value in table.reference.items()
+        if name.startswith(prefix)
+    }
+    return Baselines.from_state(state) if state else None
 
 
 def bits_per_dim(nats: float, dimensions: int) -> float:
@@ -162,10 +250,6 @@ def _admit(
             raise ValueError(f"{owner}: {name} must be at least 1, got {value}")
     rows = as_rows(owner, model, x)
     return rows, as_context(owner, model, context, len(rows))
-
-
-def _batches(model: Density, rows: Tensor, context: Context, size: int) -> Iterator[Data]:
-    return in_order(rows, context, size, model_device(model), model_dtype(model))
 
 
 def _mean_of_draws(model: Density, batch: Data, samples: int, draws: int) -> Tensor:

@@ -1,0 +1,118 @@
+"""`diffeo report`: a page that shows how good a trained model is."""
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffeo.cli.commands import Report
+from diffeo.cli.compute import load_table, need, prepare
+from diffeo.cli.console import Console, count
+from diffeo.cli.errors import CommandError, mistakes
+from diffeo.cli.split import split, unchanged
+
+if TYPE_CHECKING:
+    import pandas
+
+    from diffeo.table import Table
+    from diffeo.train import History
+
+SAID_ELSEWHERE = ("model", "options", "out", "device", "quiet", "json", "overwrite", "resume")
+"""Settings that the page has in other words, or that tell nothing about the model."""
+
+
+def run(command: Report, console: Console) -> None:
+    """Writes report.html and its pictures, and prints where."""
+    need("pandas", "lightning", "matplotlib", "sklearn")
+    folder = command.model if command.out is None else command.out
+    path = folder / "report.html"
+    if command.out is not None:
+        if folder.exists() and not folder.is_dir():
+            raise CommandError(f"--out {folder}: is a file; give a folder")
+        if path.exists() and not command.overwrite:
+            raise CommandError(f"--out {folder}: holds a report; give another, or --overwrite")
+    device = prepare(command, console)
+    table, config = load_table(command.model, device)
+    settings = _settings(command.model)
+    frame = _rows(command, table, settings)
+    from diffeo.report import report
+    from diffeo.train.evaluate import baselines_of
+
+    console.note(f"{count(len(frame), 'row')} to judge by; drawing, scoring, comparing …")
+    with mistakes():
+        report(
+            table,
+            frame,
+            path=path,
+            baselines=baselines_of(table),
+            history=_history(command.model, config),
+            settings={
+                key: value
+                for key, value in settings.items()
+                if value not in (None, [], False) and key not in SAID_ELSEWHERE
+            },
+            seed=command.seed,
+        )
+    console.say(f"{path}: open it in a browser ({path.absolute().as_uri()})")
+    console.result = {
+        "report": str(path),
+        "rows": len(frame),
+        "device": device,
+        "seed": command.seed,
+    }
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """What the training was told; nothing where that is not recorded."""
+    try:
+        return dict(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _rows(command: Report, table: "Table", settings: dict[str, Any]) -> "pandas.DataFrame":
+    """The rows to judge by: those of a file, or those that training held out."""
+    from diffeo.data import read_table
+
+    text = table.columns.text_columns
+    if command.data is not None:
+        frame = read_table(command.data, text=text)
+        return table.columns.complete(frame)[0] if settings.get("drop_missing") else frame
+    recorded = settings.get("validation") or settings.get("data")
+    path = unchanged(recorded) if isinstance(recorded, dict) else None
+    if path is None:
+        raise CommandError(
+            f"{command.model}: the table that the model was trained on has moved or changed, so "
+            f"the rows that were held out can't be found; give rows: diffeo report {command.model} "
+            "--data held_out.csv"
+        )
+    frame = read_table(path, text=text)
+    if settings.get("drop_missing"):
+        frame = table.columns.complete(frame)[0]
+    return frame if settings.get("validation") else split(frame, settings["seed"])[1]
+
+
+def _history(folder: Path, config: dict[str, Any]) -> "History | None":
+    """How the training went; None where that is not recorded."""
+    from diffeo.train import History
+
+    training = config["training"] or {}
+    try:
+        with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
+            rows = [[float(cell) for cell in row] for row in list(csv.reader(file))[1:]]
+        steps, train, validation, seconds = (list(column) for column in zip(*rows, strict=True))
+        return History(
+            steps=[int(step) for step in steps],
+            train=train,
+            validation=validation,
+            seconds=seconds,
+            best_step=training["best_step"],
+            best_validation=validation[[int(s) for s in steps].index(training["best_step"])],
+            skipped=training["skipped_batches"],
+            rows=training["rows"],
+            validation_rows=training["validation_rows"],
+            stopped=training["stopped"],
+        )
+    except (OSError, ValueError, KeyError):
+        # A convenience: whatever is wrong with the record, the rest of the report stands.
+        return None

@@ -1,0 +1,62 @@
+"""Tables where densities are expected: a frame is encoded as its model's columns say."""
+
+from typing import Any
+
+from torch import Tensor
+
+from diffeo.data.columns import Columns
+from diffeo.density import Density
+from diffeo.supports import each
+from diffeo.train.baselines import Baselines
+from diffeo.train.inputs import Examples
+
+
+def encoded(
+    owner: str, model: Any, x: Any, context: Any = None, weights: Any = None
+) -> tuple[Density, Any, Any, Any]:
+    """The density itself, rows, context and weights, out of a `Table` and a frame.
+
+    What is a density already goes with its data as it is.
+
+    Raises:
+        TypeError: if the model is neither, or context or weights are given beside a frame that
+            holds them.
+        DataError: if the frame's columns are not those of the table.
+    """
+    if isinstance(model, Density):
+        return model, x, context, weights
+    columns, density = getattr(model, "columns", None), getattr(model, "density", None)
+    if not isinstance(columns, Columns) or not isinstance(density, Density):
+        raise TypeError(f"{owner}: expected a Density or a Table, got {type(model).__name__}")
+    if context is not None or weights is not None:
+        raise TypeError(
+            f"{owner}: a Table finds context and weights in the columns of the frame; give neither"
+        )
+    rows = columns.encode(x)
+    return density, rows.x, rows.context, rows.weights
+
+
+def reference(model: Density, train: Examples, held_out: Examples | None) -> dict[str, Tensor]:
+    """What scores of a trained table are compared with: `Table.reference`.
+
+    "validation_scores" are the sorted log-likelihoods of the held-out rows; "baselines.…" the state
+    of `Baselines` of the training rows.
+    """
+    from diffeo.train.evaluate import score
+
+    found = {}
+    if held_out is not None:
+        found["validation_scores"] = (
+            score(model, held_out.x, held_out.context).float().sort().values
+        )
+    if len(train.x) > 1:
+        supports = each(model.support, train.x.shape[-1])
+        simple = Baselines.fit(
+            train.x.cpu(), supports, context=_cpu(train.context), weights=_cpu(train.weights)
+        )
+        found |= {f"baselines.{name}": value for name, value in simple.state().items()}
+    return found
+
+
+def _cpu(values: Any) -> Any:
+    return None if values is None else values.cpu()
