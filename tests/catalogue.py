@@ -115,6 +115,7 @@ SCALARS = [
     ScalarCase("SumOfSquares/line", lambda: sc.SumOfSquares(degree=0, polynomials=1)),
     ScalarCase("DeepSigmoid", lambda: sc.DeepSigmoid(units=4)),
     ScalarCase("DeepSigmoid/deep", lambda: sc.DeepSigmoid(units=3, layers=2)),
+    ScalarCase("Composed", lambda: sc.Composed(sc.Affine(), spline("linear"))),
 ]
 
 

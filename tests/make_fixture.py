@@ -1,31 +1,46 @@
-"""Writes tests/fixtures/format1, once for ever: python tests/make_fixture.py."""
+"""Writes tests/fixtures/formatN, N the format of today, once for ever: python -m tests.make_fixture.
+
+The files of formats that were are kept: what was written then must load for ever.
+"""
 
 import json
 from pathlib import Path
 
 import torch
 
-from diffeo.data import Columns
-from diffeo.io import save
-from diffeo.models import create
+from diffeo import Table
+from diffeo.io import FORMAT
+from diffeo.table import save
+from tests.frames import BOUNDS, mixed_frame
 
-FOLDER = Path(__file__).parent / "fixtures" / "format1"
+FOLDER = Path(__file__).parent / "fixtures"
 
 
 def main():
+    folder = FOLDER / f"format{FORMAT}"
+    frame = mixed_frame(200).assign(count=1.0)
     torch.manual_seed(0)
-    model = create("maf", features=2, transforms=2, hidden=(4,), standardize=True).eval()
-    model.initialize(torch.randn(100, 2) * torch.tensor([2.0, 0.5]) + 3.0)
-    x = torch.tensor([[0.0, 0.0], [1.5, -2.0], [-30.0, 4.0]])
+    table = Table.create(
+        "maf",
+        frame,
+        bounds=BOUNDS,
+        types={"depth": "step:0.1"},
+        context=["site", "level"],
+        weight="count",
+        transforms=2,
+        hidden=(4,),
+    )
+    rows = table.columns.encode(frame)
+    table.density.initialize(rows.x, rows.context)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in table.density.eval().parameters():
             parameter.normal_(0, 0.3)
-        log_prob = model.log_prob(x)
-    columns = Columns.from_json([{"name": "height"}, {"name": "weight"}])
-    training = {"best_validation": -2.5, "stopped": "max_steps"}
-    save(model, FOLDER, columns=columns.to_json(), training=training)
-    expected = {"x": x.tolist(), "log_prob": log_prob.tolist()}
-    (FOLDER / "expected.json").write_text(json.dumps(expected, indent=2) + "\n")
+    table.reference = {"validation_scores": torch.tensor([-20.0, -10.0])}
+    some = frame.head(5)
+    save(table, folder, training={"stopped": "max_steps"})
+    some.to_csv(folder / "rows.csv", index=False)
+    expected = {"log_prob": table.log_prob(some).tolist()}
+    (folder / "expected.json").write_text(json.dumps(expected, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,14 @@ def test_negative_log_likelihood_is_a_mean():
     torch.testing.assert_close(loss, -model.log_prob(x).mean())
 
 
+def test_weights_count_rows():
+    model, x = bell(), torch.randn(4, 2)
+    weights = torch.tensor([2.0, 0.0, 1.0, 1.0])
+    loss = negative_log_likelihood(model, x, weights=weights)
+    torch.testing.assert_close(loss, negative_log_likelihood(model, x[[0, 0, 2, 3]]))
+    torch.testing.assert_close(loss, negative_log_likelihood(model, x, weights=1e-6 * weights))
+
+
 def test_reverse_kl_of_gaussians():
     model = bell()
     target = torch.distributions.Normal(torch.tensor([0.5, -1.0]), torch.tensor([2.0, 1.0]))

@@ -7,12 +7,18 @@ from torch import Tensor
 from diffeo.contexts import Context
 from diffeo.density import Density
 
-Objective = Callable[[Density, Tensor, Context], Tensor]
-"""(model, x, context) ↦ a scalar to make small."""
+Objective = Callable[..., Tensor]
+"""(model, x, context) ↦ a scalar to make small.
+
+Where rows have weights, they come as the keyword `weights`, (rows,): the scalar is then
+Σ w_i ℓ_i / Σ w_i.
+"""
 
 
-def negative_log_likelihood(model: Density, x: Tensor, context: Context = None) -> Tensor:
-    """−1/N Σ log p_θ(x_i|c_i), in nats.
+def negative_log_likelihood(
+    model: Density, x: Tensor, context: Context = None, *, weights: Tensor | None = None
+) -> Tensor:
+    """−1/N Σ log p_θ(x_i|c_i), in nats; with weights −Σ w_i log p_θ(x_i|c_i) / Σ w_i.
 
     Its expectation over the data's density p* is KL(p* ‖ p_θ) + H(p*): the smaller, the closer the
     model, in the direction that punishes a model for giving data no density. Where the model's
@@ -22,6 +28,7 @@ def negative_log_likelihood(model: Density, x: Tensor, context: Context = None) 
         model: p_θ.
         x: (*batch, *event).
         context: as the model declares.
+        weights: w, what each row counts, at least 0 and not all 0. Shape (*batch).
     Shapes: out: ().
 
     Example:
@@ -31,7 +38,10 @@ def negative_log_likelihood(model: Density, x: Tensor, context: Context = None) 
         >>> round(loss.item(), 3)
         1.838
     """
-    return -model(x, context).mean()
+    scores = model(x, context)
+    if weights is None:
+        return -scores.mean()
+    return -(weights * scores).sum() / weights.sum()
 
 
 def reverse_kl(

@@ -98,6 +98,14 @@ def test_overwriting_starts_anew(stopped, diffeo, empty):
     assert "is finished" in diffeo(*train("--resume")).mistake
 
 
+def test_what_a_killed_run_left_is_no_hindrance(diffeo, empty):
+    make_table(200).to_csv("t.csv", index=False)
+    Path("a/unfinished").mkdir(parents=True)  # killed before it wrote its settings
+    Path(".a.0123abcd.partial").mkdir()  # killed while it wrote its results
+    assert diffeo(*train()).status == 0
+    assert {path.name for path in empty.iterdir()} == {"a", "t.csv"}
+
+
 def test_two_processes_train_one_model(empty):
     make_table(300).to_csv("t.csv", index=False)
     words = [str(word) for word in train("--json")]

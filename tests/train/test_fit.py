@@ -130,6 +130,15 @@ def test_kinds_of_data(make):
     torch.testing.assert_close(models[0].loc, models[1].loc)
 
 
+def test_data_frames_everywhere():
+    x, c = data(), torch.linspace(-1, 1, 400)
+    models = [Bell(2, context=1), Bell(2, context=1)]
+    frame, given = pd.DataFrame(x.numpy(), columns=["a", "b"]), pd.DataFrame({"c": c.numpy()})
+    quick(models[0], x, context=c, validation=(x[:30], c[:30]), max_steps=20)
+    quick(models[1], frame, context=given, validation=(frame[:30], given[:30]), max_steps=20)
+    assert torch.equal(models[0].slope, models[1].slope)
+
+
 def test_one_dimension_and_whole_numbers():
     model = Bell(1)
     quick(model, np.arange(100, dtype=np.uint8), max_steps=20)
@@ -281,16 +290,19 @@ def test_held_out_rows_that_are_not_finite_are_told(ever):
             quick(Bell(2), data(), **options)
 
 
-@pytest.mark.parametrize("how", ["exception", "signal"])
+@pytest.mark.parametrize("how", ["exception", "signal", "two signals"])
 def test_ctrl_c_keeps_the_best_weights(how):
     calls = {"n": 0}
 
     def interrupted(model, x, context):
         calls["n"] += model.training
-        if calls["n"] == 150:
-            if how == "signal":
+        if calls["n"] == 150 and model.training:
+            if how == "exception":
+                raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+            if how == "two signals":
                 signal.raise_signal(signal.SIGINT)
-            raise KeyboardInterrupt
+                raise AssertionError("the second one interrupts at once")
         return -model(x, context).mean()
 
     before = signal.getsignal(signal.SIGINT)
@@ -299,25 +311,29 @@ def test_ctrl_c_keeps_the_best_weights(how):
         quick(model, data(), objective=interrupted, evaluate_every=50)
     assert signal.getsignal(signal.SIGINT) == before
     history = caught.value.history
+    assert calls["n"] == 150
+    assert caught.value.checkpoint is None
     assert history.stopped == "interrupted"
-    assert history.best_step == history.steps[-1] == 100
+    # One signal lets the step end, and the evaluation that is due after it.
+    assert history.best_step == history.steps[-1] == (150 if how == "signal" else 100)
     assert model.loc.abs().sum() > 0.1
     assert not model.training
 
 
 def test_termination_reaches_who_waits_for_it():
     """Without a handler of theirs, the same signal ends the process as it always does."""
-    received = []
+    received, steps = [], []
 
     def terminated(model, x, context):
-        if model.training and not received:
+        if model.training and not any(steps):
             signal.raise_signal(signal.SIGTERM)
+            assert not received  # not before the end of the step
+        steps.append(model.training)
         return -model(x, context).mean()
 
     def handle(number, frame):
         received.append(number)
-        if len(received) == 2:
-            raise InterruptedError
+        raise InterruptedError
 
     before = signal.signal(signal.SIGTERM, handle)
     try:
@@ -326,6 +342,31 @@ def test_termination_reaches_who_waits_for_it():
         assert signal.getsignal(signal.SIGTERM) is handle
     finally:
         signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]
+    assert sum(steps) == 1
+
+
+def test_signals_that_were_ignored_stay_so():
+    def signals(model, x, context):
+        if model.training:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+        return -model(x, context).mean()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        assert quick(Bell(2), data(), objective=signals, max_steps=5).steps[-1] == 5
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def test_training_in_a_thread():
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(quick, Bell(2), data(), max_steps=5).result().steps[-1] == 5
 
 
 def test_an_error_of_the_model_comes_through_and_leaves_the_best_weights():

@@ -23,8 +23,9 @@ class FrequencyDequantize(Bijection):
 
         E_u log p(z) + Σ log P(X_i = x_i) ≤ log P(x).
 
-    The frequencies are those that `initialize` counts, one added to each level (Laplace's rule), so
-    that none is impossible; before, they are equal. They are never trained.
+    The frequencies are those that `initialize` counts, 1/K_i added to each level (Perks' rule), so
+    that none is impossible and all that were never seen share a single count; before, they are
+    equal. They are never trained.
 
     Args:
         levels: K_i of each element; levels are lower_i … lower_i + K_i − 1.
@@ -43,7 +44,7 @@ class FrequencyDequantize(Bijection):
         >>> x = torch.tensor([[0.0], [1.0], [1.0], [1.0]])
         >>> z = dequantize.initialize(x)
         >>> dequantize.edges.round(decimals=3).tolist()
-        [[0.0, 0.3330000042915344, 1.0]]
+        [[0.0, 0.30000001192092896, 1.0]]
         >>> torch.equal(dequantize.inverse(z)[0], x)
         True
     """
@@ -104,7 +105,8 @@ class FrequencyDequantize(Bijection):
         with torch.no_grad():
             rows = (x.reshape(-1, x.shape[-1]) - self.lower).long()
             counts = [
-                torch.bincount(column.clamp(0, int(top)), minlength=int(top) + 1).cpu() + 1.0
+                torch.bincount(column.clamp(0, int(top)), minlength=int(top) + 1).cpu()
+                + 1.0 / (int(top) + 1)
                 for column, top in zip(rows.T, self.top, strict=True)
             ]
             self.edges.copy_(self._edges(counts))

@@ -1,6 +1,7 @@
 """Files and folders that commands write: checked before the work, put in place whole after it."""
 
 import contextlib
+import glob
 import shutil
 import tempfile
 import uuid
@@ -90,6 +91,13 @@ def staged(out: Path, *, last: Sequence[str] = ()) -> Iterator[Path]:
         for folder in () if done else made:
             with contextlib.suppress(OSError):  # it was never made, or holds something by now
                 folder.rmdir()
+
+
+def remove_partial(out: Path) -> None:
+    """Removes what `staged` left of a folder when its process was killed."""
+    out = out.absolute()
+    for beside in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _replace_into(source: Path, target: Path, last: Sequence[str]) -> None:

@@ -10,6 +10,8 @@ from diffeo.cli.files import check_out_file
 
 STRANGEST = 5
 """Rows that are named."""
+TOLD_EVERY = 100_000
+"""Rows after which it is told how many there were."""
 
 
 def run(command: Score, console: Console) -> None:
@@ -53,7 +55,8 @@ def run(command: Score, console: Console) -> None:
             lowest = scores.argsort()[:STRANGEST]
             found = [(float(scores[i]), int(numbers[i])) for i in lowest]
             strangest = heapq.nsmallest(STRANGEST, strangest + found)
-            console.note(f"{count(rows, 'row')} scored ({console.elapsed})")
+            if rows // TOLD_EVERY > (rows - len(scores)) // TOLD_EVERY:
+                console.note(f"{count(rows, 'row')} scored ({console.elapsed})")
     _tell(command, console, unit_of(table.density), rows, total / rows, flagged, strangest)
     told_impossible(console, command.data, impossible)
     console.result = {

@@ -14,7 +14,7 @@ from typing import Any
 from diffeo.cli.commands import Train
 from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError, Terminated
-from diffeo.cli.files import check_out_folder
+from diffeo.cli.files import check_out_folder, remove_partial
 from diffeo.cli.split import fingerprint
 
 SAME_WHEN_RESUMED = ("resume", "overwrite", "json", "quiet", "device", "threads", "out")
@@ -56,11 +56,16 @@ class Unfinished:
                 f"--out {command.out}: holds an unfinished run; go on with --resume, or start anew "
                 "with --overwrite"
             )
-        elif not there:
+        elif not there and not self._holds_only_leftovers():
             check_out_folder(command.out, overwrite=command.overwrite)
         self.settings = self._settings()
         if command.resume:
             self._check_same()
+
+    def _holds_only_leftovers(self) -> bool:
+        """Whether the folder is what a run left that was killed in its first instants."""
+        out = self.command.out
+        return out.is_dir() and {path.name for path in out.iterdir()} == {self.folder.name}
 
     def _settings(self) -> dict[str, Any]:
         """The command in plain values, with what tells whether its tables are still the same."""
@@ -102,6 +107,7 @@ class Unfinished:
 
     def begin(self) -> None:
         """Makes the folder; a new run leaves nothing of an earlier one in it."""
+        remove_partial(self.command.out)  # of a run that was killed while it wrote its results
         if self.resuming:
             return
         try:

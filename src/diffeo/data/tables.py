@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".npy")
 """The kinds of files, by the end of their names."""
 
+ROWS = 2**14
+"""Rows of a piece: few, since two pieces and what is made of them are in memory at once."""
+
 
 def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> "pandas.DataFrame":
     """Reads a table, checking its form: one row of names, and as many fields in every row.
@@ -50,7 +53,7 @@ def read_table(path: str | os.PathLike[str], text: Collection[str] = ()) -> "pan
 
 
 def read_pieces(
-    path: str | os.PathLike[str], rows: int = 100_000, text: Collection[str] = ()
+    path: str | os.PathLike[str], rows: int = ROWS, text: Collection[str] = ()
 ) -> "Iterator[pandas.DataFrame]":
     """Reads a table in pieces, so that memory does not grow with the file.
 

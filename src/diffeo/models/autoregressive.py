@@ -19,6 +19,7 @@ from diffeo.models.parts import (
     one_of,
     random_order,
     scalar_named,
+    spline_of,
     vector_context,
 )
 from diffeo.models.registry import register
@@ -197,7 +198,9 @@ NSF_TABLES = {
 @register(
     "nsf",
     reference=DURKAN_2019,
-    presets={name: {"transforms": 10, **options} for name, options in NSF_TABLES.items()},
+    presets={
+        name: {"transforms": 10, "affine": False, **options} for name, options in NSF_TABLES.items()
+    },
 )
 def nsf(
     shape: Sequence[int],
@@ -207,6 +210,7 @@ def nsf(
     hidden: Sequence[int] = (128, 128),
     bins: int = 8,
     bound: float = 3.0,
+    affine: bool = True,
     linear: str = "lu",
     base: str = "normal",
     activation: str = "relu",
@@ -223,6 +227,9 @@ def nsf(
         hidden: width of each residual block (of each layer, with residual=False).
         bins: K of the splines.
         bound: the splines act on [−bound, bound]; outside they are the identity.
+        affine: whether each spline follows an affine map, which brings the values into its
+            interval. The paper's have none; heavy tails, and a spread that depends on the other
+            columns, want one.
         linear: one of `diffeo.models.parts.LINEARS`.
         base: one of `diffeo.models.parts.BASES`.
         activation: of the networks.
@@ -235,7 +242,7 @@ def nsf(
     parts: list[Bijection] = []
     for i in range(transforms):
         parts += linear_named("nsf", linear, features, i)
-        tau = scalar_named("nsf", "spline", bins=bins, bound=bound)
+        tau = spline_of(bins, bound, affine)
         net = MADE(
             features, tau.num_params, hidden, width, "forward", activation, residual, dropout
         )

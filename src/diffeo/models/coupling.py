@@ -17,6 +17,7 @@ from diffeo.models.parts import (
     normalization_named,
     one_of,
     scalar_named,
+    spline_of,
     vector_context,
 )
 from diffeo.models.registry import register
@@ -248,7 +249,10 @@ def glow1d(
 @register(
     "nsf_coupling",
     reference=DURKAN_2019,
-    presets={name: {"transforms": 10, **options} for name, options in NSF_COUPLING_TABLES.items()},
+    presets={
+        name: {"transforms": 10, "affine": False, **options}
+        for name, options in NSF_COUPLING_TABLES.items()
+    },
 )
 def nsf_coupling(
     shape: Sequence[int],
@@ -258,6 +262,7 @@ def nsf_coupling(
     hidden: Sequence[int] = (128, 128),
     bins: int = 8,
     bound: float = 3.0,
+    affine: bool = True,
     linear: str = "lu",
     partition: str = "alternate",
     base: str = "normal",
@@ -275,6 +280,7 @@ def nsf_coupling(
         hidden: width of each residual block (of each layer, with residual=False).
         bins: K of the splines.
         bound: the splines act on [−bound, bound]; outside they are the identity.
+        affine: whether each spline follows an affine map, as in `nsf`; the paper's have none.
         linear: one of `diffeo.models.parts.LINEARS`.
         partition: "alternate", "halves", or "random" (new halves at every other step).
         base: one of `diffeo.models.parts.BASES`.
@@ -289,7 +295,7 @@ def nsf_coupling(
     parts: list[Bijection] = []
     for i in range(transforms):
         parts += linear_named("nsf_coupling", linear, features, i)
-        tau = scalar_named("nsf_coupling", "spline", bins=bins, bound=bound)
+        tau = spline_of(bins, bound, affine)
         parts.append(
             coupling_step(features, partition, i, tau, hidden, width, activation, residual, dropout)
         )

@@ -7,7 +7,14 @@ from diffeo.bijections.chain import Chain, Inverse
 from diffeo.bijections.lowrank import Planar, Radial, Sylvester
 from diffeo.contexts import ContextArgument
 from diffeo.density import Flow
-from diffeo.models.parts import at_least, base_named, features_of, one_of, vector_context
+from diffeo.models.parts import (
+    at_least,
+    base_named,
+    features_of,
+    linear_named,
+    one_of,
+    vector_context,
+)
 from diffeo.models.registry import register
 from diffeo.nets.mlp import MLP
 
@@ -118,7 +125,7 @@ def radial(
 @register(
     "sylvester",
     reference=VAN_DEN_BERG_2018,
-    presets={"mnist": {"transforms": 4, "rank": 8, "fast": "sampling"}},
+    presets={"mnist": {"transforms": 4, "rank": 8, "fast": "sampling", "linear": "none"}},
 )
 def sylvester(
     shape: Sequence[int],
@@ -128,6 +135,7 @@ def sylvester(
     rank: int | None = None,
     hidden: Sequence[int] = (64, 64),
     fast: str = "density",
+    linear: str = "lu",
     base: str = "normal",
 ) -> Flow:
     """Sylvester flow: each step moves points along several orthogonal directions at once.
@@ -143,22 +151,18 @@ def sylvester(
         hidden: widths of the networks from the context; unused without one.
         fast: the direction with the closed form: "density" to fit data, "sampling" for variational
             inference. The other is solved numerically, one direction after another.
+        linear: a map of the whole vector before the steps, which alone reach few directions: one of
+            `diffeo.models.parts.LINEARS`. The paper's flow, of a posterior, has none.
         base: one of `diffeo.models.parts.BASES`.
     """
     features = features_of("sylvester", shape)
     rank = min(features, 8) if rank is None else rank
     at_least("sylvester", 1, transforms=transforms, rank=rank)
     width, declared, join = vector_context(context)
-    parts = [
-        _turned(
-            "sylvester",
-            fast,
-            Sylvester(
-                features, rank, net=_net(Sylvester.param_shape(features, rank), hidden, width)
-            ),
-        )
-        for _ in range(transforms)
-    ]
+    parts = linear_named("sylvester", linear, features, 0)
+    for _ in range(transforms):
+        net = _net(Sylvester.param_shape(features, rank), hidden, width)
+        parts.append(_turned("sylvester", fast, Sylvester(features, rank, net=net)))
     return Flow(
         base_named("sylvester", base, features, width),
         Chain(*parts),

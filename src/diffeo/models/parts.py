@@ -14,6 +14,7 @@ from diffeo.density import Density
 from diffeo.scalars import (
     Additive,
     Affine,
+    Composed,
     DeepSigmoid,
     LogisticMixture,
     RationalQuadraticSpline,
@@ -104,6 +105,12 @@ def scalar_named(
         "sos": SumOfSquares,
         "deep_sigmoid": DeepSigmoid,
     }[scalar]()
+
+
+def spline_of(bins: int, bound: float, affine: bool) -> ScalarMap:
+    """A spline, behind an affine map or alone."""
+    spline = RationalQuadraticSpline(bins=bins, bound=bound)
+    return Composed(Affine(), spline) if affine else spline
 
 
 def linear_named(name: str, linear: str, features: int, index: int) -> list[Bijection]:

@@ -2,6 +2,7 @@
 
 from diffeo.scalars.affine import Additive, Affine, Scaling
 from diffeo.scalars.base import ScalarMap
+from diffeo.scalars.composed import Composed
 from diffeo.scalars.deep_sigmoid import DeepSigmoid
 from diffeo.scalars.logistic_mixture import LogisticMixture
 from diffeo.scalars.polynomial import SumOfSquares
@@ -10,6 +11,7 @@ from diffeo.scalars.spline import RationalQuadraticSpline
 __all__ = [
     "Additive",
     "Affine",
+    "Composed",
     "DeepSigmoid",
     "LogisticMixture",
     "RationalQuadraticSpline",

@@ -8,11 +8,13 @@ if find_spec("lightning") is None:
     raise ImportError(missing("diffeo.train"), name="lightning")
 
 from diffeo.train.baselines import baselines
+from diffeo.train.checkpoint import CheckpointError
 from diffeo.train.evaluate import Evaluation, bits_per_dim, evaluate, score
 from diffeo.train.fit import fit
 from diffeo.train.history import History, TrainingError, TrainingInterrupted
 
 __all__ = [
+    "CheckpointError",
     "Evaluation",
     "History",
     "TrainingError",

@@ -7,14 +7,21 @@ import torch
 
 from diffeo.density import Density
 from diffeo.train.inputs import model_device, model_dtype
+from diffeo.train.processes import Processes
 
 
-def choose_device(device: str | torch.device, model: Density) -> torch.device:
+def choose_device(
+    device: str | torch.device, model: Density, processes: Processes | None = None
+) -> torch.device:
     """The device of that name; "auto" is the model's own if that is no CPU, or else an accelerator.
+
+    Each of several processes has the GPU of its place on its machine, or all have the CPU.
 
     Raises:
         ValueError: if it can't be used.
     """
+    if processes is not None and processes.world > 1:
+        return _device_of(str(device), processes)
     if device != "auto":
         try:
             chosen = torch.device(device)
@@ -33,8 +40,45 @@ def choose_device(device: str | torch.device, model: Density) -> torch.device:
     return here
 
 
-def accelerator(device: torch.device) -> dict[str, Any]:
-    """The same in the words of Lightning's trainer."""
+def _device_of(name: str, processes: Processes) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(
+            f"fit: device {name!r} can't be shared by {processes.world} processes; give cuda, for "
+            "a GPU each, or cpu"
+        )
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    gpus = torch.cuda.device_count()
+    if gpus < processes.local_world:
+        raise ValueError(
+            f"fit: {processes.local_world} processes on this machine need a GPU each, and there "
+            f"are {gpus}; start fewer, or give device cpu"
+        )
+    return torch.device("cuda", processes.local_rank)
+
+
+def trainer_options(
+    device: torch.device, processes: Processes, unused: bool = False
+) -> dict[str, Any]:
+    """The same in the words of Lightning's trainer.
+
+    Args:
+        device: of this process.
+        processes: which train together.
+        unused: whether there are parameters that the objective does not use.
+    """
+    if processes.world > 1:
+        from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+        from lightning.pytorch.strategies import DDPStrategy
+
+        return {
+            "accelerator": device.type,
+            "devices": processes.local_world,
+            "num_nodes": processes.world // processes.local_world,
+            # Buffers are sent where they are used, not before every step.
+            "strategy": DDPStrategy(find_unused_parameters=unused, broadcast_buffers=False),
+            "plugins": [TorchElasticEnvironment()],
+        }
     if device.type == "cuda":
         return {"accelerator": "cuda", "devices": [device.index or 0]}
     return {"accelerator": device.type, "devices": 1}

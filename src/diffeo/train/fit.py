@@ -1,44 +1,40 @@
 """`fit`: data → trained model."""
 
-import warnings
+import math
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from diffeo.density import Density
 from diffeo.objectives import Objective, negative_log_likelihood
 from diffeo.train.devices import choose_device, fork_random
 from diffeo.train.history import History
-from diffeo.train.inputs import (
-    Data,
-    Rows,
-    as_context,
-    as_rows,
-    check_support,
-    model_device,
-    model_dtype,
-    move,
-    take,
-)
+from diffeo.train.holdout import admit, split
+from diffeo.train.inputs import Examples, Rows, model_device, model_dtype, move
 from diffeo.train.plan import Options, make_plan
+from diffeo.train.processes import Processes
+from diffeo.train.resume import Checkpoints, identify
+from diffeo.train.tabular import encoded, reference
+
+if TYPE_CHECKING:
+    from diffeo.table import Table
 
 INITIALIZATION_ROWS = 10_000
 """The most rows that `initialize` is shown."""
-VALIDATION_ROWS = 10_000
-"""The most rows that are held out unless told."""
 ON_DEVICE_BYTES = 2**30
 """Data up to this size is moved to the device once; larger data batch by batch."""
 
 
 def fit(
-    model: Density,
+    model: "Density | Table",
     x: Rows,
     *,
     context: Any = None,
-    validation: Rows | float | tuple[Rows, Any] | None = None,
+    validation: Rows | float | tuple[Rows, Any] | tuple[Rows, Any, Any] | None = None,
+    weights: Any = None,
     max_steps: int | None = None,
     max_epochs: int | None = None,
     max_time: float | None = None,
@@ -58,6 +54,9 @@ def fit(
     device: str | torch.device = "auto",
     precision: str = "32",
     initialize: bool = True,
+    checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = 30.0,
+    resume: bool = False,
 ) -> History:
     """Trains a model in place; it ends with the best weights, in evaluation mode, where it was.
 
@@ -67,22 +66,36 @@ def fit(
     whose loss or gradient is not finite are skipped, counted and reported. The same seed on the
     same machine gives the same model; the global random state stays as it was.
 
-    Ctrl-C raises `TrainingInterrupted` (a KeyboardInterrupt) once the best weights so far are in
-    the model.
+    With a checkpoint, a run that was stopped in any way, at any instant, goes on from the last one
+    with `resume=True`; on a CPU with the same number of threads it ends with exactly the weights of
+    a run that was never stopped (unless `max_time` is given). Ctrl-C ends the step, writes the
+    checkpoint and raises `TrainingInterrupted` (a KeyboardInterrupt), the best weights so far in
+    the model; a second one interrupts at once. SIGTERM ends the step and writes the checkpoint,
+    then does what it would have done without `fit`.
+
+    Under torchrun, called in each process with the same arguments, the processes share each batch
+    and the held-out rows, on a GPU each or on the CPU, and end with the same weights; only the
+    first (RANK 0) shows progress, logs, warns and writes checkpoints. Batch statistics
+    (`BatchNorm`) are those of a process's share.
 
     Args:
         model: any density with parameters; its data-dependent parts are set from the data first
-            (`initialize`).
+            (`initialize`). Or a `Table`, for data frames that hold context and weights too; it ends
+            with what its scores are compared with (`Table.reference`).
         x: rows, as a tensor, an array or a data frame.
         context: rows of what the model is conditioned on, or a dict of those.
-        validation: held-out rows; (rows, context) for a conditioned model; or the fraction of x to
-            hold out. None: a tenth, at most 10,000 rows. 0, or of a single row: none, and then
-            the last averaged weights are kept.
+        validation: held-out rows; (rows, context) for a conditioned model, (rows, context, weights)
+            for weighted ones; or the fraction of x to hold out. None: a tenth, at most 10,000 rows.
+            0, or of a single row: none, and then the last averaged weights are kept.
+        weights: what each row counts, at least 0: a batch's loss is Σ w_i ℓ_i / Σ w_i, and that of
+            the held-out rows too. Only ratios matter; rows of weight 0 are left out. Batches are
+            drawn, and data-dependent parts set, without regard to weights.
         max_steps: the most optimizer steps. None: 100 epochs, at least 2,000 steps and at most
             10,000.
         max_epochs: the most passes through the data.
-        max_time: the most seconds. The rate is annealed to the time where that runs out first.
-        batch_size: rows a step.
+        max_time: the most seconds, over all parts of a resumed run. The rate is annealed to the
+            time where that runs out first.
+        batch_size: rows a step, of all processes together.
         learning_rate: of Adam.
         weight_decay: L2 penalty.
         clip: the largest norm of the gradient; None for any.
@@ -94,18 +107,28 @@ def fit(
         evaluate_every: steps between evaluations; None: an epoch, within bounds that keep
             evaluation cheap.
         seed: of the split, the order of the rows and the noise.
-        progress: whether to show a bar on stderr (only where that is a terminal); or what to call
-            with the history after each evaluation instead.
-        log_dir: a folder for CSV and TensorBoard logs.
-        objective: (model, x, context) ↦ what to make small, a mean over the batch.
+        progress: whether to show a bar, in a notebook or on a terminal's stderr (elsewhere there is
+            none); or what to call with the history after each evaluation instead.
+        log_dir: a folder for CSV and TensorBoard logs; a resumed run adds to them.
+        objective: (model, x, context) ↦ what to make small, a mean over the batch; with weights it
+            is given the batch's as the keyword `weights`.
         device: "auto" (an accelerator where there is one), "cpu", "cuda", "cuda:1", "mps".
         precision: "32", the model's own; or "bf16-mixed".
         initialize: False to go on with a model that was trained before.
+        checkpoint: a file for the state of the run, written now and then, on Ctrl-C and at the end;
+            one that is there is replaced, unless this run resumes from it. safetensors, no pickle.
+            Where it can't be written, on a full disk, training warns and goes on.
+        checkpoint_seconds: between two of them; 0 for one after every step.
+        resume: whether to go on from the checkpoint, of a run with the same data, model, seed and
+            options; from the beginning, with a warning, where there is none. A run that had ended
+            is not trained further.
 
     Raises:
         TypeError: if data or context is not numbers, or the model has nothing to train.
         ValueError: if data, context or an option does not fit, a value is not finite, or lies
             outside the support.
+        CheckpointError: (a ValueError) if the checkpoint to resume from is damaged, or of a run
+            with other data, another model, seed or options.
         TrainingError: if a hundred batches on end were not finite, or more than half of all, or no
             evaluation after the first.
         TrainingInterrupted: on Ctrl-C.
@@ -133,81 +156,93 @@ def fit(
         evaluate_every=evaluate_every,
         precision=precision,
     )
-    rows = as_rows("fit", model, x)
-    given = as_context("fit", model, context, len(rows))
-    check_support("fit", model, rows)
+    if not 0 <= checkpoint_seconds < math.inf:
+        raise ValueError(f"fit: checkpoint_seconds must be 0 or more, got {checkpoint_seconds!r}")
+    if resume and checkpoint is None:
+        raise ValueError("fit: resume needs the checkpoint to go on from; give checkpoint=FILE")
+    table = None if isinstance(model, Density) else model
+    model, x, context, weights = encoded("fit", model, x, context, weights)
+    if table is not None and hasattr(validation, "columns"):
+        validation = tuple(table.columns.encode(validation))  # type: ignore[arg-type]
+    data = admit("fit", model, x, context, weights)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise TypeError(f"fit: this {type(model).__name__} has no parameters to train")
-    train, held_out = _split(model, (rows, given), validation, seed)
-    history = History(
-        rows=len(train[0]), validation_rows=0 if held_out is None else len(held_out[0])
-    )
+    processes = Processes()
+    train, held_out = split(model, data, validation, seed, processes.main)
+    _check_weights(objective, train, held_out)
+    history = History(rows=len(train.x), validation_rows=0 if held_out is None else len(held_out.x))
     plan = make_plan(options, history.rows, history.validation_rows)
-    home, target = model_device(model), choose_device(device, model)
+    if plan.batch_size < processes.world:
+        raise ValueError(
+            f"fit: a batch of {plan.batch_size} rows can't be shared by {processes.world} "
+            "processes; start fewer, or give a larger batch_size"
+        )
+    home, target = model_device(model), choose_device(device, model, processes)
+    processes.join()
+    run_id = {}
+    if checkpoint is not None or processes.world > 1:
+        run_id = identify(model, train, held_out, plan, options, seed)
+        if not processes.same(run_id):
+            raise ValueError("fit: the processes were given different data, models or options")
+    path = None if checkpoint is None else Path(checkpoint)
+    checkpoints = Checkpoints(path, checkpoint_seconds, run_id, processes.main)
+    checkpoints.load(resume)
     try:
         with fork_random(target):
             torch.manual_seed(seed)
             model.to(target)
             train, held_out = _place(train, target), held_out and _place(held_out, target)
-            if initialize:
+            if initialize and checkpoints.found is None:
                 _initialize(model, train, seed)
             # Lightning takes seconds to import: whoever only evaluates does not wait for it.
             from diffeo.train.run import run
 
-            run(model, train, held_out, plan, options, objective, seed, progress, log_dir, history)
+            run(
+                model,
+                train,
+                held_out,
+                plan,
+                options,
+                objective,
+                seed,
+                progress,
+                log_dir,
+                history,
+                checkpoints,
+                processes,
+            )
     finally:
         model.to(home)
         model.eval()
+    if table is not None and processes.main:
+        table.reference = reference(model, train, held_out)
     return history
 
 
-def _split(model: Density, data: Data, validation: Any, seed: int) -> tuple[Data, Data | None]:
-    """The part to train on and the part to hold out, if any."""
-    if validation is not None and not isinstance(validation, (int, float)):
-        rows, given = validation if isinstance(validation, tuple) else (validation, None)
-        rows = as_rows("fit: validation", model, rows)
-        check_support("fit: validation", model, rows)
-        return data, (rows, as_context("fit: validation", model, given, len(rows)))
-    count = _held_out_rows(len(data[0]), validation)
-    if count == 0:
-        if validation != 0:
-            warnings.warn(
-                f"fit: no row of {len(data[0])} is left to hold out, so the last weights are kept "
-                "and nothing judges them; give validation=… or more rows",
-                stacklevel=3,
-            )
-        return data, None
-    # A seed of its own: the order of the rows in training is drawn from `seed`.
-    generator = torch.Generator().manual_seed((seed + 1_000_003) % 2**63)
-    order = torch.randperm(len(data[0]), generator=generator).to(data[0].device)
-    return _rows_of(data, order[count:]), _rows_of(data, order[:count])
+def _check_weights(objective: Objective, *data: Examples | None) -> None:
+    if all(part is None or part.weights is None for part in data):
+        return
+    try:
+        signature(objective).bind(None, None, None, weights=None)
+    except TypeError:
+        raise TypeError(
+            "fit: with weights the objective must take them: (model, x, context, weights=…)"
+        ) from None
+    except ValueError:  # one written in C, whose signature is not known
+        pass
 
 
-def _held_out_rows(rows: int, fraction: float | None) -> int:
-    if fraction is None:
-        count = min(VALIDATION_ROWS, max(1, rows // 10))
-    elif 0 <= fraction < 1:
-        count = round(fraction * rows)
-    else:
-        raise ValueError(f"fit: validation as a fraction must be in [0, 1), got {fraction}")
-    return min(count, rows - 1)
-
-
-def _rows_of(data: Data, index: Tensor) -> Data:
-    return data[0][index], take(data[1], index)
-
-
-def _place(data: Data, device: torch.device) -> Data:
-    if data[0].numel() * data[0].element_size() > ON_DEVICE_BYTES:
+def _place(data: Examples, device: torch.device) -> Examples:
+    if data.x.numel() * data.x.element_size() > ON_DEVICE_BYTES:
         return data
-    return data[0].to(device), move(data[1], device)
+    return data.to(device)
 
 
-def _initialize(model: Density, train: Data, seed: int) -> None:
-    count = len(train[0])
+def _initialize(model: Density, train: Examples, seed: int) -> None:
+    count = len(train.x)
     if count > INITIALIZATION_ROWS:
         generator = torch.Generator().manual_seed((seed + 2_000_003) % 2**63)
         index = torch.randperm(count, generator=generator)[:INITIALIZATION_ROWS]
-        train = _rows_of(train, index.to(train[0].device))
+        train = train.at(index.to(train.x.device))
     device = model_device(model)
-    model.initialize(train[0].to(device, model_dtype(model)), move(train[1], device))
+    model.initialize(train.x.to(device, model_dtype(model)), move(train.context, device))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffeo.extras import require
@@ -25,7 +26,7 @@ class History:
     train: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    """Since the start of training."""
+    """Since the start of training, over all parts of a run that was resumed."""
     best_step: int = 0
     """The step whose weights the model has now."""
     best_validation: float = math.nan
@@ -72,10 +73,13 @@ class TrainingError(RuntimeError):
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C during training. The model holds the best weights so far; `history` is theirs."""
+    """Ctrl-C during training. The model holds the best weights so far; `history` is theirs.
 
-    def __init__(self, history: History):
+    `checkpoint` is the file to resume from, or None where there is none.
+    """
+
+    def __init__(self, history: History, checkpoint: Path | None = None):
         super().__init__(
             f"training interrupted after {history.steps[-1] if history.steps else 0} steps"
         )
-        self.history = history
+        self.history, self.checkpoint = history, checkpoint

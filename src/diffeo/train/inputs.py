@@ -1,7 +1,7 @@
 """What training and evaluation accept as data: tensors, arrays, data frames; then tensors."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,25 @@ Rows = Any
 """A tensor, an array or a data frame: a row an example."""
 Data = tuple[Tensor, Context]
 """Rows as a tensor, and their context."""
+
+
+class Examples(NamedTuple):
+    """Rows to train or to judge by, all with as many rows."""
+
+    x: Tensor
+    context: Context = None
+    weights: Tensor | None = None
+    """What each row counts; None where all count the same."""
+
+    def at(self, index: Tensor | slice) -> "Examples":
+        """The rows of that index."""
+        weights = None if self.weights is None else self.weights[index]
+        return Examples(self.x[index], take(self.context, index), weights)
+
+    def to(self, device: torch.device) -> "Examples":
+        """The same on that device."""
+        weights = None if self.weights is None else self.weights.to(device)
+        return Examples(self.x.to(device), move(self.context, device), weights)
 
 
 def as_rows(owner: str, model: Density, x: Rows) -> Tensor:
@@ -79,6 +98,36 @@ def as_context(owner: str, model: Density, context: Any, rows: int) -> Context:
     }
 
 
+def as_weights(owner: str, weights: Any, rows: int) -> Tensor | None:
+    """What each row counts, scaled to a mean of 1; None for None.
+
+    Shapes: out: (rows,), float32.
+
+    Raises:
+        TypeError: if they are not numbers.
+        ValueError: if there are more or fewer than rows, one is negative or not finite, or all are
+            zero.
+    """
+    if weights is None:
+        return None
+    values = as_tensor(owner, "weights", weights)
+    if values.shape == (rows, 1):
+        values = values.squeeze(-1)
+    if values.shape != (rows,):
+        raise ValueError(
+            f"{owner}: weights must be one number for each of the {rows} rows, "
+            f"got shape {tuple(values.shape)}"
+        )
+    _check(owner, "is not finite", values, _not_finite(values), "weights")
+    _check(owner, "is negative; a weight is at least 0", values, values < 0, "weights")
+    values = values.double() if values.device.type != "mps" else values.float()
+    largest = values.max()
+    if not largest > 0:
+        raise ValueError(f"{owner}: weights are all 0; at least one row must count")
+    values = values / largest  # no sum can overflow after this
+    return (values / values.mean()).float()
+
+
 def take(data: Context, index: Tensor | slice) -> Context:
     """The rows of that index, of a tensor or of every tensor of a dict."""
     if data is None:
@@ -122,7 +171,8 @@ def as_tensor(owner: str, what: str, value: Any) -> Tensor:
     if isinstance(value, (np.ndarray, Sequence)):
         array = np.asarray(value)
         if array.dtype.kind in "fiub":
-            return torch.from_numpy(np.ascontiguousarray(array))
+            # Copied where it is read-only, as a data frame's is: torch wants to be able to write.
+            return torch.from_numpy(np.require(array, requirements=("C", "W")))
         raise TypeError(
             f"{owner}: {what} must hold numbers, got {array.dtype}; convert or remove the others"
         )

@@ -8,21 +8,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as lightning
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from diffeo.density import Density
 from diffeo.objectives import Objective
 from diffeo.train.average import WeightAverage
-from diffeo.train.batches import BatchStream, in_order
-from diffeo.train.devices import accelerator
+from diffeo.train.batches import BatchStream, shared_in_order
+from diffeo.train.devices import trainer_options
 from diffeo.train.history import History, TrainingError, TrainingInterrupted
-from diffeo.train.inputs import Data, model_device, model_dtype
-from diffeo.train.module import Monitor, Training
+from diffeo.train.inputs import Examples, model_device, model_dtype
+from diffeo.train.interrupts import Interrupts
+from diffeo.train.logs import loggers
+from diffeo.train.module import Training
+from diffeo.train.monitor import Monitor
 from diffeo.train.plan import PRECISIONS, Options, Plan
+from diffeo.train.processes import Processes
+from diffeo.train.resume import Checkpoints
 
 MANY_SKIPPED = 10
 """From so many skipped batches on, half of all are too many."""
@@ -30,8 +32,8 @@ MANY_SKIPPED = 10
 
 def run(
     model: Density,
-    train: Data,
-    held_out: Data | None,
+    train: Examples,
+    held_out: Examples | None,
     plan: Plan,
     options: Options,
     objective: Objective,
@@ -39,36 +41,50 @@ def run(
     progress: bool | Callable[[History], None],
     log_dir: str | Path | None,
     history: History,
+    checkpoints: Checkpoints,
+    processes: Processes,
 ) -> None:
     """Trains a model, initialised and on its device, with Lightning's trainer.
 
     Args: as those of `fit`, made into tensors and plans; `history` is written to.
     """
     device, dtype = model_device(model), model_dtype(model)
-    stream = BatchStream(*train, plan.batch_size, seed, device, dtype)
+    place = {"device": device, "dtype": dtype, "rank": processes.rank, "world": processes.world}
+    stream = BatchStream(train, plan.batch_size, seed, start=checkpoints.steps, **place)
     batches = None
     if held_out is not None:
-        batches = partial(in_order, *held_out, 2 * plan.batch_size, device, dtype)
+        batches = partial(shared_in_order, held_out, 2 * plan.batch_size, **place)
+    processes.follow_model(model)
     average = WeightAverage(model.parameters(), options.average)
-    module = Training(model, objective, plan, average, options.weight_decay, options.clip)
-    monitor = Monitor(history, batches, seed, progress)
+    module = Training(
+        model, objective, plan, average, options.weight_decay, options.clip, processes
+    )
+    interrupts = Interrupts(launched=processes.world > 1)
+    monitor = Monitor(history, batches, seed, progress, checkpoints, interrupts)
+    if checkpoints.finished:
+        checkpoints.restore(model, monitor.best, average, None, module.tally, history)
+        model.load_state_dict(monitor.best)
+        _judge(history, module.tally.steps, processes.main)
+        return
+    unused = processes.world > 1 and module.has_unused(next(iter(stream)))
     with _quiet():
         trainer = lightning.Trainer(
-            **accelerator(device),
+            **trainer_options(device, processes, unused),
             precision=PRECISIONS[options.precision],  # type: ignore[arg-type]
-            max_steps=plan.max_steps,
+            max_steps=-1,
             max_epochs=-1,
             callbacks=[monitor],
-            logger=_loggers(log_dir),
+            logger=loggers(log_dir, checkpoints.steps) if processes.main else False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
+            use_distributed_sampler=False,
         )
         _go(trainer, module, stream, monitor)
-    _judge(history, module.tally.steps)
+    _judge(history, module.tally.steps, processes.main)
 
 
-def _judge(history: History, steps: int) -> None:
+def _judge(history: History, steps: int, warn: bool) -> None:
     """Refuses a run that diverged, and warns of what went wrong in others."""
     skipped, remedy = history.skipped, "lower learning_rate (--learning-rate)"
     if skipped == steps or (skipped >= MANY_SKIPPED and 2 * skipped > steps):
@@ -84,6 +100,8 @@ def _judge(history: History, steps: int) -> None:
             f"finite at any evaluation after step 0; {remedy}, or look for extreme values in the "
             "data"
         )
+    if not warn:
+        return
     if wrong:
         warnings.warn(
             f"fit: the log-likelihood of the held-out rows was not finite ({wrong[-1]}) at "
@@ -102,34 +120,28 @@ def _go(
     trainer: lightning.Trainer, module: Training, stream: BatchStream, monitor: Monitor
 ) -> None:
     """Runs the trainer; whatever ends it, the model holds the best weights afterwards."""
-    handler = signal.getsignal(signal.SIGINT)
-    model = module.model
+    model, history, interrupts = module.model, monitor.history, monitor.interrupts
     model.train()
     try:
         trainer.fit(module, stream)
-    except SIGTERMException:
-        # Lightning waited for the end of the step, and would leave with status 0, as if all were
-        # well. Its handler is gone by now: the signal does what it would have done without it.
-        signal.raise_signal(signal.SIGTERM)
-        raise
     except SystemExit:
-        # Lightning's answer to Ctrl-C is to ignore further ones and to leave the program.
+        # Lightning answers KeyboardInterrupt by ignoring further ones and leaving the program.
+        # Handlers are put back below.
         if not monitor.interrupted:
             raise
-        signal.signal(signal.SIGINT, handler)
-        monitor.history.stopped = "interrupted"
+        history.stopped = "interrupted"
     finally:
+        interrupts.restore()
         monitor.close(module)
         if monitor.best:
             model.load_state_dict(monitor.best)
-    if monitor.history.stopped == "interrupted":
-        raise TrainingInterrupted(monitor.history) from None
-
-
-def _loggers(log_dir: str | Path | None) -> Any:
-    if log_dir is None:
-        return False
-    return [make(str(log_dir), name="", version="") for make in (CSVLogger, TensorBoardLogger)]
+    # A signal that came too late to stop training is obeyed all the same.
+    if interrupts.asked == signal.SIGTERM:
+        # It was kept waiting for the end of the step: now it does what it would have done.
+        signal.raise_signal(signal.SIGTERM)
+        raise SystemExit(128 + signal.SIGTERM)
+    if interrupts.asked or history.stopped == "interrupted":
+        raise TrainingInterrupted(history, monitor.checkpoints.kept)
 
 
 @contextmanager

@@ -1,0 +1,46 @@
+"""Where the defaults of named models go beyond the papers, and that the papers' presets do not."""
+
+import pytest
+import torch
+
+import diffeo
+from diffeo.bijections import Autoregressive, Coupling, LULinear
+from diffeo.models import MODELS
+from diffeo.scalars import Composed, RationalQuadraticSpline
+from diffeo.train import fit
+
+
+def scalars(model):
+    """The scalar maps of a flow's steps."""
+    return [m.scalar for m in model.modules() if isinstance(m, (Autoregressive, Coupling))]
+
+
+@pytest.mark.parametrize("name", ["nsf", "nsf_coupling"])
+def test_splines_follow_affine_maps_except_in_the_papers_presets(name):
+    small = {"features": 3, "transforms": 2, "hidden": (8, 8)}
+    assert all(isinstance(tau, Composed) for tau in scalars(diffeo.create(name, **small)))
+    for preset in MODELS[name].presets:
+        model = diffeo.create(name, preset=preset, features=3, transforms=2)
+        assert all(isinstance(tau, RationalQuadraticSpline) for tau in scalars(model))
+
+
+def test_an_affine_map_reaches_spreads_that_a_splines_interval_does_not():
+    torch.manual_seed(0)
+    spread = torch.randn(500, 1)
+    x = torch.cat([spread, spread.exp() * torch.randn(500, 1)], dim=1)
+    reached = {}
+    for affine in (False, True):
+        torch.manual_seed(1)
+        model = diffeo.create(
+            "nsf", features=2, transforms=1, hidden=(16,), linear="none", affine=affine
+        )
+        options = {"max_steps": 80, "evaluate_every": 80, "average": None, "progress": False}
+        reached[affine] = fit(model, x, learning_rate=0.03, **options).best_validation
+    print(reached)
+    assert reached[True] > reached[False] + 1
+
+
+def test_sylvester_sees_the_whole_vector_first_except_in_the_papers_preset():
+    for preset, expected in ((None, 1), ("mnist", 0)):
+        model = diffeo.create("sylvester", preset=preset, features=9)
+        assert sum(isinstance(part, LULinear) for part in model.modules()) == expected
