@@ -14,8 +14,15 @@ if TYPECHECK:
     from beartype import BeartypeConf
     from beartype.claw import beartype_package
 
-    # `noise` registers a torch operator, which a checked function is not.
-    beartype_package("diffeo", conf=BeartypeConf(claw_skip_package_names=("diffeo.noise",)))
+    # `noise` registers a torch operator, which a checked function is not; commands import what
+    # their annotations name only when they run.
+    beartype_package(
+        "diffeo",
+        conf=BeartypeConf(
+            claw_skip_package_names=("diffeo.noise", "diffeo.cli"),
+            is_pep484_tower=True,  # a whole number is a float to every type checker
+        ),
+    )
 
 # One thread a process: results don't depend on how sums are shared out, and processes side by
 # side don't fight over cores.

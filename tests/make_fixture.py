@@ -1,4 +1,4 @@
-"""Writes tests/fixtures/formatN, N the format of today, once for ever: python -m tests.make_fixture.
+"""Writes tests/fixtures/formatN of today's format, once for ever: python -m tests.make_fixture.
 
 The files of formats that were are kept: what was written then must load for ever.
 """

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffeo.io import FORMAT, CONFIG, WEIGHTS, ModelFileError, load, read_config, save
+from diffeo.io import CONFIG, FORMAT, WEIGHTS, ModelFileError, load, read_config, save
 from diffeo.models import MODELS, create
 
 FIXTURE = Path(__file__).parent / "fixtures" / "format1"

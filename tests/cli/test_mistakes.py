@@ -289,7 +289,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(diffeo, tables, empty, monke
     def fail(*arguments, **options):
         raise ValueError("a fault of the program")
 
-    monkeypatch.setattr("diffeo.cli.train._judge", fail)
+    monkeypatch.setattr("diffeo.cli.train._write", fail)
     with pytest.raises(ValueError, match="a fault"):
         diffeo("train", "maf", tables / "train.csv", "--out", "runs/a", *QUICK)
     assert left_in(empty) == set()

@@ -26,8 +26,8 @@ from diffeo.train.inputs import (
 if TYPE_CHECKING:
     import pandas
 
+    import diffeo.data.columns
     import diffeo.table
-    from diffeo.data import Columns
 
 DRAWN = 5_000
 """Rows drawn, and real rows shown beside them, at most."""
@@ -102,7 +102,9 @@ def of_table(
     )
 
 
-def _typed(columns: "Columns", data: "pandas.DataFrame", x: Tensor) -> "pandas.DataFrame":
+def _typed(
+    columns: "diffeo.data.columns.Columns", data: "pandas.DataFrame", x: Tensor
+) -> "pandas.DataFrame":
     """The rows in the types of samples (a file's dates are text); impossible values as they are."""
     typed = columns.decode(x).set_index(data.index)
     for column, codes in zip(columns.features, x.T, strict=True):

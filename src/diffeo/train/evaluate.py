@@ -26,7 +26,7 @@ from diffeo.train.inputs import (
 from diffeo.train.tabular import encoded
 
 if TYPE_CHECKING:
-    from diffeo.table import Table
+    import diffeo.table
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Evaluation:
 
 
 def score(
-    model: "Density | Table",
+    model: "Density | diffeo.table.Table",
     x: Rows,
     context: Any = None,
     *,
@@ -114,7 +114,7 @@ def score(
 
 
 def evaluate(
-    model: "Density | Table",
+    model: "Density | diffeo.table.Table",
     x: Rows,
     context: Any = None,
     *,
@@ -219,7 +219,7 @@ def mean_and_error(values: Tensor, weights: Any = None) -> tuple[float, float]:
     return mean, float((share * (values - mean)).square().sum().sqrt()) * math.sqrt(n / (n - 1))
 
 
-def baselines_of(table: "Table") -> Baselines | None:
+def baselines_of(table: "diffeo.table.Table") -> Baselines | None:
     """The simple models that were fitted to the rows the table was trained on, if recorded."""
     prefix = "baselines."
     state = {

@@ -20,16 +20,18 @@ from diffeo.train.resume import Checkpoints, identify
 from diffeo.train.tabular import encoded, reference
 
 if TYPE_CHECKING:
-    from diffeo.table import Table
+    import diffeo.table
 
 INITIALIZATION_ROWS = 10_000
-"""The most rows that `initialize` is shown."""
+"""The most rows that `initialize` is shown, unless they are short."""
+INITIALIZATION_NUMBERS = 300_000
+"""Short rows it is shown more of, up to so many numbers: rare categories are to be counted too."""
 ON_DEVICE_BYTES = 2**30
 """Data up to this size is moved to the device once; larger data batch by batch."""
 
 
 def fit(
-    model: "Density | Table",
+    model: "Density | diffeo.table.Table",
     x: Rows,
     *,
     context: Any = None,
@@ -240,9 +242,10 @@ def _place(data: Examples, device: torch.device) -> Examples:
 
 def _initialize(model: Density, train: Examples, seed: int) -> None:
     count = len(train.x)
-    if count > INITIALIZATION_ROWS:
+    most = max(INITIALIZATION_ROWS, INITIALIZATION_NUMBERS // train.x[0].numel())
+    if count > most:
         generator = torch.Generator().manual_seed((seed + 2_000_003) % 2**63)
-        index = torch.randperm(count, generator=generator)[:INITIALIZATION_ROWS]
+        index = torch.randperm(count, generator=generator)[:most]
         train = train.at(index.to(train.x.device))
     device = model_device(model)
     model.initialize(train.x.to(device, model_dtype(model)), move(train.context, device))
