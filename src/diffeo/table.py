@@ -1,6 +1,7 @@
 """Models of tables: a density of encoded rows, and the columns that say what its numbers mean."""
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -264,8 +265,14 @@ def save(
     if model.reference:
         path = Path(directory) / REFERENCE
         temporary = path.with_name(f".{REFERENCE}.tmp")
-        save_file({k: v.contiguous() for k, v in model.reference.items()}, temporary)
-        temporary.replace(path)
+        try:
+            save_file({k: v.contiguous() for k, v in model.reference.items()}, temporary)
+            # safetensors lets only the owner read its files.
+            shutil.copymode(Path(directory) / io.CONFIG, temporary)
+            temporary.replace(path)
+        except (OSError, SafetensorError) as error:
+            temporary.unlink(missing_ok=True)
+            raise ModelFileError(f"{path}: can't be written: {error}") from None
 
 
 def load(directory: str | os.PathLike[str], device: str | torch.device = "cpu") -> Density | Table:

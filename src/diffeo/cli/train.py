@@ -50,7 +50,8 @@ class Rows:
 def run(command: Train, console: Console) -> None:
     """Trains, judges, and writes the folder: whole, or as a run that can be resumed, or nothing."""
     need("pandas", "lightning", "matplotlib")
-    first = int(os.environ.get("RANK", "0")) == 0  # of several processes, this one tells and writes
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    first = alone or os.environ.get("RANK") == "0"  # of several, this process tells and writes
     if not first:
         console.quiet, console.json = True, False
     unfinished = Unfinished(command, console) if first else None
