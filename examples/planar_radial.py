@@ -63,7 +63,9 @@ def energies() -> dict[str, Callable[[Tensor], Tensor]]:
 def fitted(name: str, length: int, energy: Callable[[Tensor], Tensor], steps: int) -> Density:
     """A flow of that many steps, trained on samples of its own."""
     torch.manual_seed(0)
-    flow = create(name, features=2, transforms=length, fast="sampling", base="learned_normal")
+    flow = create(
+        name, features=2, transforms=length, fast="sampling", linear="none", base="learned_normal"
+    )
     optimizer = torch.optim.Adam(flow.parameters(), lr=4e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):

@@ -207,6 +207,14 @@ def soft_log(**end: float) -> bj.Bijection:
     return bijection
 
 
+def unheap(**ends: float) -> bj.Bijection:
+    """A map that has seen heaped data."""
+    bijection = bj.Unheap(2, **ends)
+    seen = torch.arange(-1.0, 3.0).repeat_interleave(torch.tensor([5, 40, 3, 50]))
+    bijection.initialize(torch.stack([seen, seen.flip(0).abs()], -1) + 0.5)
+    return bijection
+
+
 def columnwise(context: int) -> bj.Bijection:
     """Elements of four kinds, two of which see each other and the context."""
     pair = elementwise(sc.Affine(), (2,), context)
@@ -347,6 +355,8 @@ BIJECTIONS = [
     fixed("FrequencyDequantize", lambda: by_frequency((4, 2), (0, -1))),
     fixed("SoftLog", lambda: soft_log(lower=-1.0)),
     fixed("SoftLog/upper", lambda: soft_log(upper=2.0)),
+    fixed("Unheap", unheap),
+    fixed("Unheap/ends", lambda: unheap(lower=-2.0, upper=5.0)),
     BijectionCase("Columnwise", columnwise, (5,), BOTH),
     fixed("Columnwise/mixed", lambda: mixed_columns(0), (4,)),
     BijectionCase("Chain", mixed_chain, (3,), BOTH),

@@ -144,7 +144,24 @@ def test_a_folder_gives_the_table_back(table, frame, tmp_path):
     assert again.sample(9, seed=3).equals(table.sample(9, seed=3))
     assert again.percentile([-2.5]) == [1 / 3]
     (tmp_path / "m/reference.safetensors").write_bytes(b"cut short")
-    with pytest.raises(ModelFileError, match="damaged"):
+    with pytest.raises(ModelFileError, match=r"reference.safetensors: damaged"):
+        diffeo.load(tmp_path / "m")
+
+
+def test_overwriting_replaces_what_scores_were_compared_with(table, tmp_path):
+    scores = {"validation_scores": torch.tensor([-3.0, -2.0])}
+    diffeo.save(Table(table.density, table.columns, scores), tmp_path / "m")
+    with pytest.raises(ModelFileError, match="exists"):
+        diffeo.save(table, tmp_path / "m")
+    other = {"validation_scores": torch.tensor([-9.0])}
+    diffeo.save(Table(table.density, table.columns, other), tmp_path / "m", overwrite=True)
+    assert diffeo.load(tmp_path / "m").percentile([-5.0]) == [1.0]
+    kept = (tmp_path / "m/reference.safetensors").read_bytes()
+    diffeo.save(Table(table.density, table.columns), tmp_path / "m", overwrite=True)
+    assert diffeo.load(tmp_path / "m").reference == {}
+    diffeo.save(Table(table.density, table.columns, scores), tmp_path / "m", overwrite=True)
+    (tmp_path / "m/reference.safetensors").write_bytes(kept)
+    with pytest.raises(ModelFileError, match="is not the file"):
         diffeo.load(tmp_path / "m")
 
 
@@ -159,11 +176,19 @@ def test_fit_and_evaluate_take_frames(table, frame):
 
 
 def test_weights_are_a_column(frame):
-    weighted = frame.assign(w=np.where(frame["site"] == "north", 3.0, 0.0))
+    """Rows of weight 0 count nothing; a row is scored whatever its weight."""
+    some = frame[["level", "share"]]
+    weighted = some.assign(w=np.where(frame["site"] == "north", 3.0, 0.0))
     made = Table.create("gaussian", weighted, bounds=BOUNDS, weight="w")
     fit(made, weighted, max_steps=5, progress=False)
-    alone = evaluate(made, weighted[weighted["w"] > 0])
-    assert evaluate(made, weighted).log_likelihood == pytest.approx(alone.log_likelihood, abs=0.2)
+    counted, rest = (weighted[kept] for kept in (weighted["w"] > 0, weighted["w"] == 0))
+    whole, part = evaluate(made, weighted), evaluate(made, counted)
+    assert whole.log_likelihood == pytest.approx(part.log_likelihood, abs=1e-5)
+    assert whole.standard_error == pytest.approx(part.standard_error, rel=1e-5)
+    assert whole.log_likelihood > evaluate(made, some).log_likelihood + 0.1
+    assert np.isfinite(made.log_prob(rest)).all()
+    with pytest.raises(ValueError, match="positive weight"):
+        evaluate(made, rest)
 
 
 def test_what_does_not_fit_is_refused(table):

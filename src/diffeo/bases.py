@@ -214,16 +214,17 @@ class Uniform(Base):
         super().__init__(shape)
         if not (math.isfinite(lower) and math.isfinite(upper)):
             raise ValueError(f"Uniform: the ends must be finite, got {lower} and {upper}")
-        self.support = Support(float(lower), float(upper), closed=True)
+        self.lower, self.upper = float(lower), float(upper)
+        self.support = Support(self.lower, self.upper, closed=True)
 
     def _log_density(self, x: Tensor, context: Context) -> Tensor:
-        constant = -math.log(self.support.upper - self.support.lower)
+        constant = -math.log(self.upper - self.lower)
         # Constant, except that a NaN must stay one.
         return torch.where(x.isnan(), x, torch.full_like(x, constant))
 
     def _draw(self, noise: Noise, context: Context, temperature: float) -> Tensor:
-        lower, upper = self.support.lower, self.support.upper
-        return (lower + (upper - lower) * noise.uniform()).clamp(min=lower, max=upper)
+        drawn = self.lower + (self.upper - self.lower) * noise.uniform()
+        return drawn.clamp(min=self.lower, max=self.upper)
 
 
 class Beta(Base):

@@ -31,6 +31,9 @@ FORMAT = 2
 """
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+REFERENCE = "reference.safetensors"
+_ENTRIES = {WEIGHTS: "weights", REFERENCE: "reference"}
+"""Where the configuration has the digest of a file."""
 LARGEST_SIZE = 2**12
 """What an argument may be however few weights there are."""
 LARGEST_TENSOR = 2**20
@@ -47,14 +50,15 @@ def save(
     *,
     columns: Sequence[Mapping[str, Any]] | None = None,
     training: Mapping[str, Any] | None = None,
+    reference: Mapping[str, Tensor] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Writes a model to a folder, whole or not at all.
 
     A new folder is written beside its place and renamed into it. In a model folder that is
-    overwritten the two files are replaced, each by a rename; other files there stay. `config.json`
-    holds `format`, `name`, `arguments`, `columns`, `training`, `versions` and the digest of the
-    weights.
+    overwritten the files of the model are replaced, each by a rename; other files there stay.
+    `config.json` holds `format`, `name`, `arguments`, `columns`, `training`, `versions` and the
+    digests of the other files.
 
     Args:
         model: one that `diffeo.create` or `load` made.
@@ -62,6 +66,7 @@ def save(
         columns: the table the model was trained on, as `diffeo.data.Columns.to_json` gives it.
         training: what to keep about the training: settings, results. Numbers that are not finite
             become null.
+        reference: tensors that scores are compared with, in a file of their own.
         overwrite: whether to replace a model that is there.
 
     Raises:
@@ -71,15 +76,16 @@ def save(
     directory = Path(directory)
     config = _config_of(model, columns, training)
     _check_target(directory, overwrite)
-    weights = {
-        name: value.detach().cpu().contiguous().clone()
-        for name, value in model.state_dict().items()
+    files = {WEIGHTS: model.state_dict()} | ({REFERENCE: dict(reference)} if reference else {})
+    tensors = {
+        file: {name: value.detach().cpu().contiguous().clone() for name, value in parts.items()}
+        for file, parts in files.items()
     }
     with _write_errors(directory):
         if (directory / CONFIG).exists():
-            _replace_files(directory, config, weights)
+            _replace_files(directory, config, tensors)
         else:
-            _make_folder(directory, config, weights)
+            _make_folder(directory, config, tensors)
 
 
 def load(directory: str | os.PathLike[str], device: str | torch.device = "cpu") -> Density:
@@ -204,13 +210,29 @@ def _check_target(directory: Path, overwrite: bool) -> None:
         )
 
 
-def _make_folder(directory: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
+def load_reference(directory: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors that `save` was given as `reference`; none if it was given none.
+
+    Raises:
+        ModelFileError: if the file is damaged, or not the one that the model was saved with.
+    """
+    path = Path(directory) / REFERENCE
+    recorded = read_config(directory).get("reference")
+    if not isinstance(recorded, dict) or not path.exists():
+        return {}
+    return _read_tensors(path, recorded)
+
+
+def _make_folder(
+    directory: Path, config: dict[str, Any], tensors: dict[str, dict[str, Tensor]]
+) -> None:
     directory = directory.absolute()
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = directory.parent / f".{directory.name}.{uuid.uuid4().hex[:8]}.tmp"
     temporary.mkdir()
     try:
-        _write(temporary / WEIGHTS, temporary / CONFIG, config, weights)
+        paths = {name: temporary / name for name in (*tensors, CONFIG)}
+        _write(paths, config, tensors)
         if directory.exists():
             directory.rmdir()  # empty, as checked: not every system renames onto a folder
         temporary.rename(directory)
@@ -219,31 +241,38 @@ def _make_folder(directory: Path, config: dict[str, Any], weights: dict[str, Ten
         raise
 
 
-def _replace_files(directory: Path, config: dict[str, Any], weights: dict[str, Tensor]) -> None:
+def _replace_files(
+    directory: Path, config: dict[str, Any], tensors: dict[str, dict[str, Tensor]]
+) -> None:
     mark = uuid.uuid4().hex[:8]
-    new_weights, new_config = (directory / f".{name}.{mark}.tmp" for name in (WEIGHTS, CONFIG))
+    paths = {name: directory / f".{name}.{mark}.tmp" for name in (*tensors, CONFIG)}
     try:
-        _write(new_weights, new_config, config, weights)
-        # The digest tells a reader that comes between the two that they don't belong together.
-        new_weights.replace(directory / WEIGHTS)
-        new_config.replace(directory / CONFIG)
+        _write(paths, config, tensors)
+        # The digests tell a reader that comes in between that files don't belong together.
+        for name, path in paths.items():
+            path.replace(directory / name)
+        if REFERENCE not in paths:
+            (directory / REFERENCE).unlink(missing_ok=True)
     except BaseException:
-        for path in (new_weights, new_config):
+        for path in paths.values():
             path.unlink(missing_ok=True)
         raise
 
 
 def _write(
-    weights_path: Path, config_path: Path, config: dict[str, Any], weights: dict[str, Tensor]
+    paths: dict[str, Path], config: dict[str, Any], tensors: dict[str, dict[str, Tensor]]
 ) -> None:
-    save_file(weights, weights_path, metadata={"format": "pt"})
-    config = {**config, "weights": {"sha256": _digest(weights_path)}}
-    config_path.write_text(
+    """Writes the files of a model, each where `paths` says; the last is the configuration."""
+    for name, parts in tensors.items():
+        save_file(parts, paths[name], metadata={"format": "pt"})
+        config = {**config, _ENTRIES[name]: {"sha256": _digest(paths[name])}}
+    paths[CONFIG].write_text(
         json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
     )
-    # safetensors lets only the owner read its files; the folder is as readable as the umask says.
-    shutil.copymode(config_path, weights_path)
-    for path in (weights_path, config_path):
+    for name in tensors:
+        # safetensors lets only the owner read its files; the folder is as the umask says.
+        shutil.copymode(paths[CONFIG], paths[name])
+    for path in paths.values():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
 
@@ -301,9 +330,12 @@ def _read_weights(directory: Path, config: Mapping[str, Any]) -> dict[str, Tenso
         raise ModelFileError(
             f"{path}: the file is missing; copy the whole folder, {CONFIG} and {WEIGHTS}"
         )
+    return _read_tensors(path, config.get("weights"))
+
+
+def _read_tensors(path: Path, recorded: Any) -> dict[str, Tensor]:
     try:
-        weights = load_file(path)
-        recorded = config.get("weights")
+        tensors = load_file(path)
         if isinstance(recorded, dict) and recorded.get("sha256", digest := _digest(path)) != digest:
             raise ModelFileError(
                 f"{path}: is not the file that {CONFIG} was written with; copy both again from the "
@@ -317,7 +349,7 @@ def _read_weights(directory: Path, config: Mapping[str, Any]) -> dict[str, Tenso
         raise ModelFileError(
             f"{path}: can't be read: {error.strerror or _one_line(error)}"
         ) from None
-    return weights
+    return tensors
 
 
 def _check_sizes(directory: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:

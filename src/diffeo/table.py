@@ -1,15 +1,12 @@
 """Models of tables: a density of encoded rows, and the columns that say what its numbers mean."""
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from diffeo import io
 from diffeo.data.columns import Columns
@@ -21,8 +18,6 @@ from diffeo.models.registry import create
 if TYPE_CHECKING:
     import pandas
 
-REFERENCE = "reference.safetensors"
-"""The file of a run's folder that scores and figures are compared with."""
 AT_ONCE = 10_000
 """Rows drawn in a call; memory stays bounded however many are wanted."""
 
@@ -260,19 +255,14 @@ def save(
     if not isinstance(model, Table):
         io.save(model, directory, training=training, overwrite=overwrite)
         return
-    columns = model.columns.to_json()
-    io.save(model.density, directory, columns=columns, training=training, overwrite=overwrite)
-    if model.reference:
-        path = Path(directory) / REFERENCE
-        temporary = path.with_name(f".{REFERENCE}.tmp")
-        try:
-            save_file({k: v.contiguous() for k, v in model.reference.items()}, temporary)
-            # safetensors lets only the owner read its files.
-            shutil.copymode(Path(directory) / io.CONFIG, temporary)
-            temporary.replace(path)
-        except (OSError, SafetensorError) as error:
-            temporary.unlink(missing_ok=True)
-            raise ModelFileError(f"{path}: can't be written: {error}") from None
+    io.save(
+        model.density,
+        directory,
+        columns=model.columns.to_json(),
+        training=training,
+        reference=model.reference,
+        overwrite=overwrite,
+    )
 
 
 def load(directory: str | os.PathLike[str], device: str | torch.device = "cpu") -> Density | Table:
@@ -294,16 +284,8 @@ def load(directory: str | os.PathLike[str], device: str | torch.device = "cpu") 
         return density
     try:
         columns = Columns.from_json(config["columns"])
-        return Table(density, columns, _read_reference(Path(directory)))
+        table = Table(density, columns)
     except ValueError as error:
         raise ModelFileError(f"{Path(directory) / io.CONFIG}: {error}") from None
-
-
-def _read_reference(directory: Path) -> dict[str, torch.Tensor]:
-    path = directory / REFERENCE
-    if not path.exists():
-        return {}
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"{path}: damaged or cut short ({error}); copy it again") from None
+    table.reference = io.load_reference(directory)
+    return table

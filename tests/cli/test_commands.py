@@ -266,9 +266,10 @@ def test_info_works_on_a_model_saved_from_python(diffeo, empty):
 
 
 def test_demo_runs_and_runs_again(diffeo, empty):
-    for _ in range(2):
-        outcome = diffeo("demo", "--max-steps", 3, "--threads", 1)
-        assert outcome.status == 0, outcome.err
+    outcome = diffeo("demo", "--max-steps", 3, "--threads", 1, "--json")
+    assert json.loads(outcome.out)["test"]["rows"] == 447
+    outcome = diffeo("demo", "--max-steps", 3, "--threads", 1)
+    assert outcome.status == 0, outcome.err
     expected = {"curve.png", "model", "samples.csv", "samples.png", "scores.csv", "scores.png"}
     assert {path.name for path in (empty / "demo").iterdir()} == expected | {"strangest.png"}
     assert "one-sample bound, mean of 10 noise draws" in outcome.out

@@ -79,6 +79,7 @@ def test_a_conditional_model(diffeo, mixed, empty):
         ("--given", "size=3"): "--given",
         ("--context-file", "gone.csv"): "gone.csv: no such file",
         ("--given", "site=west", "--context-file", "wanted.csv"): "not both",
+        ("--given", "site=we=st,level=1"): "'we=st'",
     }.items():
         assert expected in diffeo("sample", "c", "-n", 1, "--out", "x.csv", *more).mistake
     mixed_frame(5).drop(columns="site").to_csv("t.csv", index=False)
@@ -129,11 +130,20 @@ def test_text_that_looks_like_numbers_stays_text(diffeo, empty):
 
 
 def test_weights(diffeo, mixed, empty):
-    mixed_frame(200).assign(w=2.0).to_csv("t.csv", index=False)
-    words = ("train", "maf", "t.csv", "--weight", "w", "--out", "a", *BOUNDS, *QUICK)
-    outcome = diffeo(*words)
+    table = mixed_frame(200)[["site", "level"]]
+    table["w"] = np.where(table["site"] == "north", 1.0, 0.0)
+    table.to_csv("t.csv", index=False)
+    words = ("train", "maf", "t.csv", "--weight", "w", "--out", "a", *QUICK)
+    outcome = diffeo(*words, "--max-steps", 300, "--learning-rate", 0.01)
     assert outcome.status == 0 and "w: weight of the row" in outcome.err
-    assert "w" not in diffeo("sample", "a", "-n", 1).out.splitlines()[0].split(",")
+    drawn = diffeo("sample", "a", "-n", 200, "--out", "drawn.csv")
+    assert drawn.status == 0
+    drawn = pd.read_csv("drawn.csv")
+    assert list(drawn) == ["site", "level"]
+    assert (drawn["site"] == "north").mean() > 0.9  # 60 % of the rows, but all of the weight
+    table[table["w"] == 0].to_csv("rest.csv", index=False)
+    assert diffeo("score", "a", "rest.csv", "--out", "s.csv").status == 0
+    assert "positive weight" in diffeo("evaluate", "a", "rest.csv").mistake
 
 
 def test_held_out_rows_that_training_finds_impossible_are_named(diffeo, mixed, empty):

@@ -23,10 +23,11 @@ def test_a_report_of_the_held_out_rows(diffeo, empty):
     mixed_frame(50, seed=1).to_csv("other.csv", index=False)
     words = ("report", "a", "--data", "other.csv", "--out", "r", "--json")
     assert json.loads(diffeo(*words).out)["rows"] == 50
-    assert "holds a report" in diffeo(*words).mistake
+    assert "r/report.html: exists" in diffeo(*words).mistake
+    assert "a/report.html: exists" in diffeo("report", "a").mistake
     assert diffeo(*words, "--overwrite").status == 0
     Path("t.csv").write_text("gone\n1\n")
-    assert "--data held_out.csv" in diffeo("report", "a").mistake
+    assert "--data held_out.csv" in diffeo("report", "a", "--overwrite").mistake
 
 
 def test_a_report_of_a_model_without_records(diffeo, trained, tables, empty):

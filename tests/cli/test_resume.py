@@ -106,9 +106,50 @@ def test_what_a_killed_run_left_is_no_hindrance(diffeo, empty):
     assert {path.name for path in empty.iterdir()} == {"a", "t.csv"}
 
 
-def test_two_processes_train_one_model(empty):
-    make_table(300).to_csv("t.csv", index=False)
-    words = [str(word) for word in train("--json")]
+@pytest.mark.parametrize(
+    ("what", "error", "status"),
+    [
+        ("diffeo.table.save", library.io.ModelFileError("a: can't be written: disk full"), 2),
+        ("diffeo.cli.train._draw", RuntimeError("a fault of the program"), None),
+    ],
+)
+def test_a_failure_after_the_training_keeps_it(diffeo, empty, monkeypatch, what, error, status):
+    make_table(200).to_csv("t.csv", index=False)
+
+    def fail(*arguments, **options):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(what, fail)
+        if status is None:
+            with pytest.raises(RuntimeError, match="a fault"):
+                diffeo(*train())
+        else:
+            assert "the checkpoint is kept; go on with" in diffeo(*train()).mistake
+    assert diffeo(*train("--resume")).status == 0
+    assert Path("a/model.safetensors").exists()
+
+
+def test_a_moved_table_is_still_the_same(stopped, diffeo, empty):
+    Path("t.csv").rename("moved.csv")
+    words = ["moved.csv" if word == "t.csv" else word for word in train("--resume")]
+    assert diffeo(*words).status == 0
+
+
+def test_a_folder_of_the_persons_own_is_not_taken_for_a_run(diffeo, empty):
+    make_table(200).to_csv("t.csv", index=False)
+    Path("a/unfinished").mkdir(parents=True)
+    Path("a/unfinished/novel.txt").write_text("mine")
+    Path("b").mkdir()
+    Path("b/config.json").write_text('{"theme": "dark"}')
+    for out in "ab":
+        for more in ((), ("--overwrite",)):
+            assert "was not made by this command" in diffeo(*train(*more, out=out)).mistake
+    assert Path("a/unfinished/novel.txt").read_text() == "mine"
+
+
+def test_two_processes_resume_one_run(stopped, empty):
+    words = [str(word) for word in train("--resume", "--json")]
     code = f"import sys; from diffeo.cli import main; sys.exit(main({words!r}))"
     Path("train.py").write_text(code)
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "train.py"]

@@ -36,11 +36,11 @@ def test_an_affine_map_reaches_spreads_that_a_splines_interval_does_not():
         )
         options = {"max_steps": 80, "evaluate_every": 80, "average": None, "progress": False}
         reached[affine] = fit(model, x, learning_rate=0.03, **options).best_validation
-    print(reached)
     assert reached[True] > reached[False] + 1
 
 
-def test_sylvester_sees_the_whole_vector_first_except_in_the_papers_preset():
-    for preset, expected in ((None, 1), ("mnist", 0)):
-        model = diffeo.create("sylvester", preset=preset, features=9)
+@pytest.mark.parametrize("name", ["planar", "radial", "sylvester"])
+def test_steps_of_few_directions_follow_a_linear_map_except_in_the_papers_presets(name):
+    for preset, expected in ((None, 1), *((key, 0) for key in MODELS[name].presets)):
+        model = diffeo.create(name, preset=preset, features=9)
         assert sum(isinstance(part, LULinear) for part in model.modules()) == expected

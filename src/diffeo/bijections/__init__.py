@@ -24,6 +24,7 @@ from diffeo.bijections.linear import FullLinear, LULinear, Permutation, QRLinear
 from diffeo.bijections.lowrank import Planar, Radial, Sylvester
 from diffeo.bijections.normalization import ActNorm, BatchNorm, Standardize
 from diffeo.bijections.partition import Alternate, Halves, Mask, Partition, RandomHalf
+from diffeo.bijections.unheap import Unheap
 
 __all__ = [
     "ActNorm",
@@ -61,4 +62,5 @@ __all__ = [
     "Standardize",
     "Sylvester",
     "Tanh",
+    "Unheap",
 ]

@@ -23,6 +23,8 @@ def run(arguments: Sequence[str]) -> int:
             kept: str | None = getattr(error, "kept", None)
             status = status_of(Terminated() if received else error, kept)
             if status is None:
+                if kept is not None:
+                    print(f"diffeo: {kept}", file=sys.stderr)
                 raise
             return status
     return 0

@@ -54,20 +54,26 @@ def values(flag_values: Iterable[str], known: Sequence[str]) -> dict[str, str]:
     Raises:
         CommandError: if a value has no =, or a column is unknown or stands twice.
     """
-    pieces: list[str] = []
+    found: dict[str, str] = {}
+    last = None
     for value in flag_values:
-        for part in value.split(","):
-            starts = part.partition("=")[0].strip() in known and "=" in part
-            if starts or not pieces:
-                pieces.append(part.strip())
+        for i, part in enumerate(value.split(",")):
+            # The longest name that fits: names can hold = too.
+            fitting = [name for name in known if part.strip().startswith(f"{name}=")]
+            if fitting:
+                last = max(fitting, key=len)
+                if last in found:
+                    raise CommandError(f"--given: column {last!r} is given twice")
+                found[last] = part.strip()[len(last) + 1 :]
+            elif i and last is not None:
+                found[last] += "," + part
+            elif "=" in part:
+                name = part.partition("=")[0].strip()
+                raise CommandError(
+                    f"--given: the model has no context column {name!r}{_nearest(name, known)}"
+                )
             else:
-                pieces[-1] += "," + part
-    found = dict(_pairs("--given", pieces, "site=B,temp=20"))
-    for name in found:
-        if name not in known:
-            raise CommandError(
-                f"--given: the model has no context column {name!r}{_nearest(name, known)}"
-            )
+                raise CommandError(f"--given {value}: write it as site=B,temp=20")
     return found
 
 

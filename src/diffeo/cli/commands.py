@@ -179,6 +179,7 @@ class Score(Computed):
         data: table with the columns that the model was trained on
         out: table to write, one row for each row of TABLE, in its order
         threshold: flag the rows whose percentile is below this, from 0 to 1
+        seed: taken and recorded, but a row's score depends on no seed
         drop_missing: leave out rows in which a value is missing
         overwrite: replace FILE
     """

@@ -1,11 +1,12 @@
 """`diffeo compare`: which of two models finds a table's rows likelier."""
 
+import math
 from typing import TYPE_CHECKING
 
 from diffeo.cli.commands import Compare
-from diffeo.cli.compute import load_table, need, pieces, prepare, scored, told_impossible
+from diffeo.cli.compute import load_table, need, pieces, prepare, scored
 from diffeo.cli.console import Console, count, estimate, number
-from diffeo.cli.errors import CommandError
+from diffeo.cli.errors import CommandError, mistakes
 
 if TYPE_CHECKING:
     from diffeo.table import Table
@@ -37,35 +38,49 @@ def run(command: Compare, console: Console) -> None:
     if not possible.any():
         raise CommandError(f"{command.data}: no row is possible under both models")
     kept = None if share is None else share[possible]
-    difference, error = mean_and_error((a - b)[possible], kept)
+    with mistakes():
+        difference, error = mean_and_error((a - b)[possible], kept)
+        means = [mean_and_error(scores[possible], kept) for scores in (a, b)]
     names = [str(command.first), str(command.second)]
-    means = [mean_and_error(scores[possible], kept) for scores in (a, b)]
+    bounds = [not table.density.exact for table in (first, second)]
+    impossible = [int((scores == -math.inf).sum()) for scores in (a, b)]
+    rows = int(possible.sum())
     console.say(
-        f"{command.data}: log-likelihood of {count(int(possible.sum()), 'row')}, nats a row, "
-        "higher is better:"
+        f"{command.data}: log-likelihood of {count(rows, 'row')}, nats a row, higher is better:"
     )
-    told = [[name, estimate(*mean)] for name, mean in zip(names, means, strict=True)]
-    console.rows([*told, ["difference, row by row", estimate(difference, error)]])
-    console.say(_verdict(names, difference, error))
-    told_impossible(console, command.data, int((~possible).sum()))
+    told = [
+        [name, estimate(*mean), "a lower bound" if bound else ""]
+        for name, mean, bound in zip(names, means, bounds, strict=True)
+    ]
+    console.rows([*told, ["difference, row by row", estimate(difference, error), ""]])
+    for name, lost in zip(names, impossible, strict=True):
+        if lost:
+            console.say(f"{count(lost, 'row')} impossible under {name} (−∞), left out above")
+    console.say(_verdict(names, difference, error, impossible))
     console.result = {
         "difference": difference,
         "standard_error": error,
         "unit": "nats",
-        "rows": int(possible.sum()),
-        "impossible": int((~possible).sum()),
+        "rows": rows,
         "models": [
-            {"folder": name, "log_likelihood": mean, "standard_error": own, "bound": bound}
-            for name, (mean, own), bound in zip(
-                names, means, (not first.density.exact, not second.density.exact), strict=True
-            )
+            {
+                "folder": names[i],
+                "log_likelihood": means[i][0],
+                "standard_error": means[i][1],
+                "bound": bounds[i],
+                "impossible": impossible[i],
+            }
+            for i in range(2)
         ],
         "device": device,
         "seed": command.seed,
     }
 
 
-def _verdict(names: list[str], difference: float, error: float) -> str:
+def _verdict(names: list[str], difference: float, error: float, impossible: list[int]) -> str:
+    if impossible[0] != impossible[1]:
+        worse, better = names if impossible[0] > impossible[1] else names[::-1]
+        return f"{better} is the better model of these rows: {worse} rules more of them out"
     if not abs(difference) > 2 * error:
         return "no clear difference: it is within two standard errors of zero"
     better = names[0] if difference > 0 else names[1]

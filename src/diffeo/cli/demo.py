@@ -5,7 +5,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Demo
-from diffeo.cli.compute import check_seed, need, set_threads
+from diffeo.cli.compute import check_seed, choose_device, need, set_threads
 from diffeo.cli.console import Console, count, duration
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_out_folder, staged
@@ -61,6 +61,8 @@ def run(command: Demo, console: Console) -> None:
     # Operations this small gain next to nothing from a second thread, and lose much where another
     # program wants the processor.
     set_threads(1 if command.threads is None else command.threads)
+    # So is a model this small: an accelerator is taken only where it is asked for.
+    device = choose_device("cpu" if command.device == "auto" else command.device, console)
     from diffeo.data import digits
 
     parts = digits()
@@ -69,16 +71,26 @@ def run(command: Demo, console: Console) -> None:
         f"{len(parts['validation'])} to choose by, {len(parts['test'])} to test on"
     )
     with staged(command.out, last=("config.json",)) as folder:
-        model, history = _train(command, parts, console)
+        model, history = _train(command, parts, device, console)
         evaluation = _score(folder, model, parts["test"])
         _sample(folder, command, model, parts["test"])
         compared = _draw_curve(folder, history, parts)
         _save(folder, command, model, history, evaluation)
     _tell(command, console, evaluation, compared)
+    console.result = {
+        "folder": str(command.out),
+        "model": MODEL["name"],
+        "steps": history.steps[-1],
+        "seconds": history.seconds[-1],
+        "test": evaluation.to_dict(),
+        "baselines_bits_per_dim": compared,
+        "device": device,
+        "seed": command.seed,
+    }
 
 
 def _train(
-    command: Demo, parts: "dict[str, Tensor]", console: Console
+    command: Demo, parts: "dict[str, Tensor]", device: str, console: Console
 ) -> "tuple[Density, History]":
     import torch
 
@@ -97,7 +109,7 @@ def _train(
         parts["train"],
         validation=parts["validation"],
         seed=command.seed,
-        device="cpu",
+        device=device,
         progress=progress_of(console, steps=settings["max_steps"], dimensions=SIDE * SIDE),
         **settings,
     )

@@ -15,6 +15,7 @@ from diffeo.cli.compute import (
     unit_of,
 )
 from diffeo.cli.console import Console, count, estimate, number
+from diffeo.cli.errors import mistakes
 
 if TYPE_CHECKING:
     from diffeo.table import Table
@@ -67,10 +68,11 @@ def evaluated(
             {} if simple is None else simple.log_prob(rows.x, rows.context)
         ).items():
             compared.setdefault(name, []).append(values)
-    return summarize(
-        torch.cat(scores),
-        len(table.columns),
-        bound=not table.density.exact,
-        weights=torch.cat(weights) if weights else None,
-        baselines={name: torch.cat(values) for name, values in compared.items()},
-    )
+    with mistakes():
+        return summarize(
+            torch.cat(scores),
+            len(table.columns),
+            bound=not table.density.exact,
+            weights=torch.cat(weights) if weights else None,
+            baselines={name: torch.cat(values) for name, values in compared.items()},
+        )

@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import json
 import shutil
 import tempfile
 import uuid
@@ -50,7 +51,7 @@ def check_out_folder(path: Path, *, overwrite: bool, mark: str = "config.json") 
         raise CommandError(f"--out {path}: is a file; give a folder")
     if not path.is_dir() or not any(path.iterdir()):
         return
-    if not (path / mark).exists():
+    if not _is_config(path / mark):
         raise CommandError(
             f"--out {path}: exists and was not made by this command; give a new folder"
         )
@@ -93,10 +94,19 @@ def staged(out: Path, *, last: Sequence[str] = ()) -> Iterator[Path]:
                 folder.rmdir()
 
 
+def _is_config(path: Path) -> bool:
+    """Whether a file is the configuration of a model, and not another program's."""
+    try:
+        return "format" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def remove_partial(out: Path) -> None:
     """Removes what `staged` left of a folder when its process was killed."""
     out = out.absolute()
-    for beside in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
+    mark = "[0-9a-f]" * 8
+    for beside in out.parent.glob(f".{glob.escape(out.name)}.{mark}.partial"):
         shutil.rmtree(beside, ignore_errors=True)
 
 

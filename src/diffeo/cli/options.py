@@ -15,8 +15,11 @@ from diffeo.cli.commands import Train
 
 COMMON = ("standardize", "marginals")
 """Options of `diffeo.create` that put maps in front of any flow."""
-DEFAULTS = {"standardize": True}
-"""Where the command differs from `create`: columns of a file come in units of their own."""
+DEFAULTS = {"standardize": True, "marginals": 8}
+"""Where the command differs from `create`: a file's columns come in units and shapes of their own.
+
+Presets are the papers', who have no map of each column in front.
+"""
 
 
 class Option(typing.NamedTuple):
@@ -53,7 +56,7 @@ def train_command(name: str, preset: str | None) -> type[Train]:
 
     options = model_options(name)
     entry = registry.find(name)
-    chosen = entry.preset(preset)
+    chosen = {} if preset is None else {"marginals": None, **entry.preset(preset)}
     fields = [
         _field(key, option, chosen.get(key, option.default)) for key, option in options.items()
     ]

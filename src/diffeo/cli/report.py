@@ -26,11 +26,10 @@ def run(command: Report, console: Console) -> None:
     need("pandas", "lightning", "matplotlib", "sklearn")
     folder = command.model if command.out is None else command.out
     path = folder / "report.html"
-    if command.out is not None:
-        if folder.exists() and not folder.is_dir():
-            raise CommandError(f"--out {folder}: is a file; give a folder")
-        if path.exists() and not command.overwrite:
-            raise CommandError(f"--out {folder}: holds a report; give another, or --overwrite")
+    if folder.exists() and not folder.is_dir():
+        raise CommandError(f"{folder}: is a file; give a folder")
+    if path.exists() and not command.overwrite:
+        raise CommandError(f"{path}: exists; give another folder with --out, or --overwrite")
     device = prepare(command, console)
     table, config = load_table(command.model, device)
     settings = _settings(command.model)

@@ -43,7 +43,7 @@ def run(command: Sample, console: Console) -> None:
         frame.to_csv(sys.stdout, index=False)
         console.note(told)
     else:
-        from diffeo.data.tables import write_table
+        from diffeo.data import write_table
 
         write_table(frame, command.out)
         console.say(f"{command.out}: {told}")

@@ -16,7 +16,7 @@ from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import staged
 from diffeo.cli.split import split
 from diffeo.cli.times import parse_time
-from diffeo.cli.unfinished import Unfinished
+from diffeo.cli.unfinished import Unfinished, checkpoint_of, logs_of
 
 if TYPE_CHECKING:
     import pandas
@@ -62,12 +62,12 @@ def run(command: Train, console: Console) -> None:
     parameters = sum(parameter.numel() for parameter in table.density.parameters())
     console.note(f"{command.model}: {count(parameters, 'parameter')}")
     if unfinished is None:
-        _fit(table, rows, device, fit_options, console, None)
+        _fit(command, table, rows, device, fit_options, console, None)
         return
     from diffeo.train import evaluate
 
     with unfinished.kept():
-        history = _fit(table, rows, device, fit_options, console, unfinished)
+        history = _fit(command, table, rows, device, fit_options, console, unfinished)
         evaluation = evaluate(table, rows.held_out)
         with staged(command.out, last=("config.json",)) as folder:
             _write(folder, command, table, rows, history, evaluation, fit_options, unfinished)
@@ -168,6 +168,7 @@ def _create(command: Train, columns: "Columns") -> "Table":
 
 
 def _fit(
+    command: Train,
     table: "Table",
     rows: Rows,
     device: str,
@@ -178,14 +179,8 @@ def _fit(
     from diffeo.cli.progress import progress_of
     from diffeo.train import TrainingError, fit
 
-    kept: dict[str, Any] = {}
     if unfinished is not None:
         unfinished.begin()
-        kept = {
-            "checkpoint": unfinished.checkpoint,
-            "resume": unfinished.resuming,
-            "log_dir": unfinished.logs,
-        }
     with mistakes((ValueError, TypeError, TrainingError)):
         return fit(
             table,
@@ -193,7 +188,9 @@ def _fit(
             validation=rows.held_out,
             device=device,
             progress=progress_of(console),
-            **kept,
+            checkpoint=checkpoint_of(command.out),
+            resume=command.resume,
+            log_dir=logs_of(command.out),
             **options,
         )
 

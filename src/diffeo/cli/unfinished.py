@@ -13,12 +13,25 @@ from typing import Any
 
 from diffeo.cli.commands import Train
 from diffeo.cli.console import Console
-from diffeo.cli.errors import CommandError, Terminated
+from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_out_folder, remove_partial
 from diffeo.cli.split import fingerprint
 
+PARTIAL = ".settings.json.partial"
+LOGS = ("metrics.csv", "hparams.yaml", "events.out.tfevents.*")
+"""What training logs into."""
 SAME_WHEN_RESUMED = ("resume", "overwrite", "json", "quiet", "device", "threads", "out")
 """What a command may say otherwise when it resumes a run."""
+
+
+def checkpoint_of(out: Path) -> Path:
+    """Where the run of a folder has its checkpoint."""
+    return out / "unfinished" / "checkpoint.safetensors"
+
+
+def logs_of(out: Path) -> Path:
+    """Where the run of a folder has its logs."""
+    return out / "logs"
 
 
 class Unfinished:
@@ -36,9 +49,8 @@ class Unfinished:
 
     def __init__(self, command: Train, console: Console) -> None:
         self.command, self.console = command, console
-        self.folder = command.out / "unfinished"
-        self.checkpoint = self.folder / "checkpoint.safetensors"
-        self.logs = command.out / "logs"
+        self.checkpoint = checkpoint_of(command.out)
+        self.folder, self.logs = self.checkpoint.parent, logs_of(command.out)
         self.resuming = command.resume
         self._made = [each for each in (command.out, *command.out.parents) if not each.exists()]
         there = (self.folder / "settings.json").exists()
@@ -65,7 +77,9 @@ class Unfinished:
     def _holds_only_leftovers(self) -> bool:
         """Whether the folder is what a run left that was killed in its first instants."""
         out = self.command.out
-        return out.is_dir() and {path.name for path in out.iterdir()} == {self.folder.name}
+        if not self.folder.is_dir() or {path.name for path in out.iterdir()} != {self.folder.name}:
+            return False
+        return {path.name for path in self.folder.iterdir()} <= {PARTIAL}
 
     def _settings(self) -> dict[str, Any]:
         """The command in plain values, with what tells whether its tables are still the same."""
@@ -91,6 +105,8 @@ class Unfinished:
             if key in SAME_WHEN_RESUMED or before.get(key) == value:
                 continue
             if key in ("data", "validation"):
+                if _digest(before.get(key)) == _digest(value):
+                    continue  # it only has another name now
                 raise CommandError(
                     f"--resume: {getattr(self.command, key)} is not the table that the run was "
                     "started with; give that one, or start anew with --overwrite"
@@ -112,10 +128,10 @@ class Unfinished:
             return
         try:
             shutil.rmtree(self.folder, ignore_errors=True)
-            shutil.rmtree(self.logs, ignore_errors=True)
+            self._remove_logs()
             self.folder.mkdir(parents=True)
             text = json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n"
-            partial = self.folder / ".settings.json.partial"
+            partial = self.folder / PARTIAL
             partial.write_text(text, encoding="utf-8")
             partial.replace(self.folder / "settings.json")
         except OSError as error:
@@ -129,25 +145,38 @@ class Unfinished:
         try:
             yield
         except BaseException as error:
-            stopped = isinstance(error, (KeyboardInterrupt, Terminated, OSError))
-            if stopped and self.checkpoint.exists():
+            # What a person mistook goes wrong again when it is resumed; anything else may not.
+            if self.checkpoint.exists() and not isinstance(error, CommandError):
                 error.kept = self._way_on()  # type: ignore[attr-defined]
             elif not self.resuming:
                 self.remove(logs=True)
             raise
 
     def _way_on(self) -> str:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            return "the checkpoint is kept; go on with the same torchrun command and --resume"
         words = [word for word in self.console.words if word not in ("--resume", "--overwrite")]
         return f"the checkpoint is kept; go on with: diffeo {shlex.join(words)} --resume"
+
+    def _remove_logs(self) -> None:
+        for pattern in LOGS:
+            for path in self.logs.glob(pattern):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is not there, or holds something of the person's
+            self.logs.rmdir()
 
     def remove(self, logs: bool = False) -> None:
         """Removes what only an unfinished run needs, and folders that it alone made."""
         shutil.rmtree(self.folder, ignore_errors=True)
         if logs and not (self.command.out / "config.json").exists():
-            shutil.rmtree(self.logs, ignore_errors=True)
+            self._remove_logs()
         for folder in self._made:
             with contextlib.suppress(OSError):  # it was never made, or holds something by now
                 os.rmdir(folder)
+
+
+def _digest(recorded: Any) -> Any:
+    return recorded.get("sha256") if isinstance(recorded, dict) else recorded
 
 
 def _shown(value: Any) -> str:

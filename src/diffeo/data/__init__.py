@@ -6,8 +6,9 @@ from diffeo.data.columns import Columns, Encoded
 from diffeo.data.digits import digits
 from diffeo.data.errors import DataError
 from diffeo.data.roles import drop_missing
-from diffeo.data.tables import read_pieces, read_table, write_table
+from diffeo.data.tables import read_pieces, read_table
 from diffeo.data.toys import TOYS, toy
+from diffeo.data.writer import write_table
 
 __all__ = [
     "TOYS",

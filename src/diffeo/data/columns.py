@@ -174,8 +174,9 @@ class Columns:
             else:
                 made.append(Column(name, role=role))
         columns = cls(tuple(made))
-        if weight is not None:
-            columns._weights(frame)
+        if weight is not None and not columns._weights(frame).any():
+            series = series_of(frame, weight)
+            raise DataError(f"{at(series, weight)}: every weight is 0; some must be positive")
         return columns
 
     def encode(self, frame: "pandas.DataFrame") -> Encoded:
@@ -312,8 +313,6 @@ class Columns:
                 f"{at(series, name, int(wrong[0]))}: {values[wrong[0]]:g} can't be a weight"
                 f"{and_more(wrong)}; weights are numbers from 0"
             )
-        if len(values) and not values.any():
-            raise DataError(f"{at(series, name)}: every weight is 0; some must be positive")
         return torch.from_numpy(values.astype(np.float32))
 
     def _named(self, frame: "pandas.DataFrame", needed: Sequence[Column]) -> "pandas.DataFrame":

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import os
-import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,43 +102,6 @@ def _read(path: Path, rows: int | None, text: Collection[str]) -> "Iterator[pand
         if not begin:
             names = "" if suffix == ".npy" else "names of columns but "
             raise DataError(f"{path}: the table has {names}no rows")
-
-
-def write_table(frame: "pandas.DataFrame", path: str | os.PathLike[str]) -> None:
-    """Writes a table, in the form that the file's name says (`SUFFIXES`), whole or not at all.
-
-    A file that is there is replaced.
-
-    Raises:
-        DataError: if the name's ending is unknown, the folder does not exist, the file can't be
-            written, or an .npy file is to hold something else than numbers.
-    """
-    path = Path(path)
-    suffix = suffix_of(path)
-    if not path.absolute().parent.is_dir():
-        raise DataError(f"{path}: the folder {path.parent} does not exist; make it first")
-    temporary = path.absolute().parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        if suffix == ".parquet":
-            frame.to_parquet(temporary, index=False)
-        elif suffix == ".npy":
-            _write_npy(frame, temporary, path)
-        else:
-            separator = "\t" if suffix.startswith(".tsv") else ","
-            compression = {"method": "gzip", "mtime": 1} if suffix.endswith(".gz") else None
-            frame.to_csv(
-                temporary,
-                index=False,
-                sep=separator,
-                compression=compression,  # type: ignore[arg-type]
-            )
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: can't be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def suffix_of(path: str | os.PathLike[str]) -> str:
@@ -252,13 +214,3 @@ def _open_npy(path: Path) -> np.ndarray:
         hint = "; use array.reshape(-1, 1) for one column" if array.ndim == 1 else ""
         raise DataError(f"{path}: should have shape (rows, columns), found {array.shape}{hint}")
     return array
-
-
-def _write_npy(frame: "pandas.DataFrame", temporary: Path, path: Path) -> None:
-    array = frame.to_numpy()
-    if array.dtype.kind not in "fiu":
-        raise DataError(
-            f"{path}: .npy holds only numbers, and the table has text too; write .csv or .parquet"
-        )
-    with temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)

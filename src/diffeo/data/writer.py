@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 Write = Callable[["pandas.DataFrame"], None]
 
 
+def write_table(frame: "pandas.DataFrame", path: str | os.PathLike[str]) -> None:
+    """Writes a table, in the form that the file's name says (`SUFFIXES`), whole or not at all.
+
+    A file that is there is replaced.
+
+    Raises:
+        DataError: if the name's ending is unknown, the folder does not exist, the file can't be
+            written, or an .npy file is to hold something else than numbers.
+    """
+    with written(path) as write:
+        write(frame)
+
+
 @contextmanager
 def written(path: str | os.PathLike[str]) -> Iterator[Write]:
     """A function that adds rows to a table, which becomes the file when the block ends.
@@ -42,6 +55,8 @@ def written(path: str | os.PathLike[str]) -> Iterator[Write]:
     try:
         with opened(temporary, path) as write:
             yield write
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         raise DataError(f"{path}: can't be written: {error.strerror or error}") from None

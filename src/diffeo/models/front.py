@@ -13,6 +13,7 @@ from diffeo.bijections.fixed import Logit
 from diffeo.bijections.frequencies import FrequencyDequantize
 from diffeo.bijections.halfline import SoftLog
 from diffeo.bijections.normalization import Standardize
+from diffeo.bijections.unheap import Unheap
 from diffeo.contexts import Shape, known_shape
 from diffeo.models.parts import at_least, features_of
 from diffeo.scalars import LogisticMixture
@@ -102,6 +103,7 @@ def _onto_line(n: int, lower: float, upper: float, integer: bool) -> Bijection:
     if integer:
         parts.append(DequantizeRange(n, lower, upper))
         upper += 1
+        parts.append(Unheap(n, lower, upper))
     if math.isfinite(lower) and math.isfinite(upper):
         parts.append(Logit(lower, upper))
     elif math.isfinite(lower):

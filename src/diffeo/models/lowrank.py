@@ -41,7 +41,7 @@ def _net(shape: tuple[int], hidden: Sequence[int], context: int) -> MLP | None:
 @register(
     "planar",
     reference=REZENDE_2015,
-    presets={f"k{k}": {"transforms": k, "fast": "sampling"} for k in (2, 8, 32)},
+    presets={f"k{k}": {"transforms": k, "fast": "sampling", "linear": "none"} for k in (2, 8, 32)},
 )
 def planar(
     shape: Sequence[int],
@@ -50,6 +50,7 @@ def planar(
     transforms: int = 8,
     hidden: Sequence[int] = (64, 64),
     fast: str = "density",
+    linear: str = "lu",
     base: str = "normal",
 ) -> Flow:
     """Planar flow: each step moves points along one direction.
@@ -63,12 +64,14 @@ def planar(
         hidden: widths of the networks from the context; unused without one.
         fast: the direction with the closed form: "density" to fit data, "sampling" for variational
             inference. The other is solved numerically.
+        linear: a map of the whole vector before the steps, as in `sylvester`.
         base: one of `diffeo.models.parts.BASES`.
     """
     features = features_of("planar", shape)
     at_least("planar", 1, transforms=transforms)
     width, declared, join = vector_context(context)
-    parts = [
+    parts = linear_named("planar", linear, features, 0)
+    parts += [
         _turned("planar", fast, Planar(features, _net(Planar.param_shape(features), hidden, width)))
         for _ in range(transforms)
     ]
@@ -83,7 +86,7 @@ def planar(
 @register(
     "radial",
     reference=REZENDE_2015,
-    presets={f"k{k}": {"transforms": k, "fast": "sampling"} for k in (2, 8, 32)},
+    presets={f"k{k}": {"transforms": k, "fast": "sampling", "linear": "none"} for k in (2, 8, 32)},
 )
 def radial(
     shape: Sequence[int],
@@ -92,6 +95,7 @@ def radial(
     transforms: int = 8,
     hidden: Sequence[int] = (64, 64),
     fast: str = "density",
+    linear: str = "lu",
     base: str = "normal",
 ) -> Flow:
     """Radial flow: each step pushes points from, or pulls them to, a centre.
@@ -105,12 +109,14 @@ def radial(
         hidden: widths of the networks from the context; unused without one.
         fast: "density" or "sampling": the direction that is the paper's formula; the other is
             closed, too.
+        linear: a map of the whole vector before the steps, as in `sylvester`.
         base: one of `diffeo.models.parts.BASES`.
     """
     features = features_of("radial", shape)
     at_least("radial", 1, transforms=transforms)
     width, declared, join = vector_context(context)
-    parts = [
+    parts = linear_named("radial", linear, features, 0)
+    parts += [
         _turned("radial", fast, Radial(features, _net(Radial.param_shape(features), hidden, width)))
         for _ in range(transforms)
     ]

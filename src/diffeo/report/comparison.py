@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
+
+from diffeo.train.evaluate import mean_and_error
 
 CLEAR = 2.0
 """From so many standard errors on, a difference is called one."""
@@ -124,11 +127,4 @@ def number(value: float, like: float | None = None) -> str:
 
 
 def _mean(values: np.ndarray, weight: np.ndarray) -> Mean:
-    share = weight / weight.sum()
-    kept = share > 0
-    mean = float((share[kept] * values[kept]).sum())
-    if not math.isfinite(mean) or kept.sum() < 2:
-        return Mean(mean, math.nan)
-    spread = float((share[kept] ** 2 * (values[kept] - mean) ** 2).sum())
-    n = 1 / float((share**2).sum())  # that many rows of equal weight say as much
-    return Mean(mean, math.sqrt(spread * n / max(n - 1, 1e-9)))
+    return Mean(*mean_and_error(torch.from_numpy(values), torch.from_numpy(weight)))

@@ -77,7 +77,7 @@ def of_table(
     encoded = columns.encode(data)
     if not len(encoded.x):
         raise ValueError("report: the held-out data has no rows")
-    scores = score(table.density, encoded.x, encoded.context, noise_draws=noise_draws)
+    scores = _scores(table.density, encoded.x, encoded.context, noise_draws, seed)
     data = data.rename(columns=str)
     given = tuple(column.name for column in columns.given)
     names = [*columns.names, *given]
@@ -128,7 +128,7 @@ def of_tensors(
 
     x = as_rows("report", density, data)
     context = as_context("report", density, context, len(x))
-    scores = score(density, x, context, noise_draws=noise_draws)
+    scores = _scores(density, x, context, noise_draws, seed)
     if samples is None or isinstance(samples, int):
         samples = _sample(density, context, len(x), samples or min(len(x), DRAWN), seed)
     else:
@@ -151,6 +151,11 @@ def of_tensors(
         kinds=[(name, what) for name in names] if len(names) <= 100 else [],
         notes=[],
     )
+
+
+def _scores(density: Density, x: Tensor, context: Any, noise_draws: int, seed: int) -> Tensor:
+    # With noise of its own for each row, which the standard errors of means then know of.
+    return score(density, x, context, noise_draws=noise_draws, seed=seed, shared_noise=False)
 
 
 def fit_baselines(model: Any, train: Any, context: Any = None) -> Baselines:

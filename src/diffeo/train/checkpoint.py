@@ -94,7 +94,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def remove_stale(path: Path) -> None:
     """Removes what writers of this checkpoint left behind when they were killed."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.tmp"):
         left.unlink(missing_ok=True)
 
 

@@ -208,15 +208,25 @@ def mean_and_error(values: Tensor, weights: Any = None) -> tuple[float, float]:
     Args:
         values: (rows,).
         weights: w, (rows,); equal if None.
+
+    Raises:
+        ValueError: if no weight is positive.
     """
     values = values.double()
-    share = torch.ones_like(values) if weights is None else as_tensor("mean", "weights", weights)
-    share = share.double().to(values.device) / share.double().sum()
-    mean = float(torch.where(share > 0, share * values, 0.0).sum())
-    n = len(values)
-    if n < 2:
+    if weights is None:
+        share = torch.full_like(values, 1 / max(len(values), 1))
+    else:
+        share = as_tensor("mean", "weights", weights).double().to(values.device)
+        if not float(share.sum()) > 0:
+            raise ValueError("mean: needs at least one row of positive weight")
+        values, share = values[share > 0], share[share > 0]
+        share = share / share.sum()
+    mean = float((share * values).sum())
+    if len(values) < 2 or not math.isfinite(mean):
         return mean, math.nan
-    return mean, float((share * (values - mean)).square().sum().sqrt()) * math.sqrt(n / (n - 1))
+    rows = 1 / float(share.square().sum())  # that many of equal weight say as much
+    variance = float((share * (values - mean)).square().sum())
+    return mean, math.sqrt(variance * rows / max(rows - 1, 1e-9))
 
 
 def baselines_of(table: "diffeo.table.Table") -> Baselines | None:

@@ -238,6 +238,8 @@ def _random_states(device: torch.device) -> dict[str, Tensor]:
     states = {"random.cpu": torch.random.get_rng_state()}
     if device.type == "cuda":
         states["random.cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["random.mps"] = torch.mps.get_rng_state()
     return states
 
 
@@ -245,3 +247,5 @@ def _set_random_states(tensors: Mapping[str, Tensor], device: torch.device) -> N
     torch.random.set_rng_state(tensors["random.cpu"])
     if device.type == "cuda" and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"], device)
+    elif device.type == "mps" and "random.mps" in tensors:
+        torch.mps.set_rng_state(tensors["random.mps"])
