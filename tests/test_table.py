@@ -1,5 +1,8 @@
 """Tables: frames in and out, units, contexts, percentiles, folders."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +15,7 @@ from diffeo.io import ModelFileError
 from diffeo.train import evaluate, fit, score
 from tests.frames import BOUNDS, mixed_frame
 
+FIXTURES = Path(__file__).parent / "fixtures"
 SMALL = {"transforms": 1, "hidden": (8,)}
 
 
@@ -195,3 +199,20 @@ def test_what_does_not_fit_is_refused(table):
     columns = Columns.infer(mixed_frame(60)[["level", "share"]])
     with pytest.raises(ValueError, match="columns of 2 features"):
         Table(table.density, columns)
+
+
+def test_format_2_is_read_for_ever():
+    """A folder that an earlier version wrote must load and give these scores in every later one."""
+    table = diffeo.load(FIXTURES / "format2")
+    frame = pd.read_csv(FIXTURES / "format2/rows.csv")
+    expected = json.loads((FIXTURES / "format2/expected.json").read_text())["log_prob"]
+    np.testing.assert_allclose(table.log_prob(frame), expected, rtol=1e-4)
+    assert table.percentile([-15.0]) == [0.5]
+    assert table.sample(2, {"site": "west", "level": 0.0}).shape == (2, 7)
+
+
+def test_format_1_is_a_table_of_real_columns():
+    table = diffeo.load(FIXTURES / "format1")
+    expected = json.loads((FIXTURES / "format1/expected.json").read_text())
+    frame = pd.DataFrame(expected["x"], columns=["height", "weight"])
+    np.testing.assert_allclose(table.log_prob(frame), expected["log_prob"], rtol=1e-4)

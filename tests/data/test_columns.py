@@ -55,6 +55,10 @@ def test_every_kind_comes_back_in_its_type(name):
     if name == "seconds":
         assert back.dtype == np.float64
         assert np.abs(back - MIXED[name]).max() < 1e-6
+    elif name == "height":  # as float32 is written: 0.1 and not 0.10000000149
+        assert back.dtype == np.float64
+        assert (back.astype(np.float32) == MIXED[name]).all()
+        assert back.astype(str).str.len().max() <= 13
     else:
         pd.testing.assert_series_equal(back, MIXED[name], check_freq=False)
 
@@ -404,3 +408,22 @@ def test_damaged_schemas_are_refused(damaged, says):
 def test_a_column_checks_itself():
     with pytest.raises(DataError, match="unknown kind"):
         Column("a", "imaginary")
+
+
+def test_large_integers_come_back_as_large():
+    values = RNG.integers(2**60, 2**62, 200)
+    columns = Columns.infer(frame := pd.DataFrame({"n": values}))
+    back = columns.decode(columns.encode(frame).x)["n"]
+    assert (np.abs(back / values - 1) < 1e-6).all()
+    far = columns.decode(torch.tensor([[3e38], [-3e38]]))["n"]
+    assert far[0] > 2**62 and far.dtype == np.int64
+
+
+def test_numbers_with_leading_zeros_are_codes(tmp_path):
+    codes = RNG.choice(["01069", "10115", "99999"], 60)
+    frame = pd.DataFrame({"zip": codes, "x": RNG.normal(size=60)})
+    assert Columns.infer(frame).features[0].values == ("01069", "10115", "99999")
+    write_table(frame, tmp_path / "t.csv")
+    assert Columns.infer(read_table(tmp_path / "t.csv")).features[0].kind == "category"
+    plain = pd.DataFrame({"n": ["0", "10", "25"] * 20})
+    assert Columns.infer(plain).features[0].kind == "integer"

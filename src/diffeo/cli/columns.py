@@ -1,6 +1,7 @@
 """What flags say about columns: kinds, bounds, lists of names, values."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def values(flag_values: Iterable[str], known: Sequence[str]) -> dict[str, str]:
                 if last in found:
                     raise CommandError(f"--given: column {last!r} is given twice")
                 found[last] = part.strip()[len(last) + 1 :]
-            elif i and last is not None:
+            elif i and last is not None and not re.match(r"\s*\w[\w .-]*=", part):
                 found[last] += "," + part
             elif "=" in part:
                 name = part.partition("=")[0].strip()

@@ -99,6 +99,7 @@ def load_table(folder: Path, device: str) -> "tuple[Table, dict[str, Any]]":
     from diffeo.io import read_config
     from diffeo.table import Table, load
 
+    check_finished(folder)
     config = read_config(folder)
     table = load(folder, device)
     if not isinstance(table, Table):
@@ -107,6 +108,19 @@ def load_table(folder: Path, device: str) -> "tuple[Table, dict[str, Any]]":
             "use it from Python: diffeo.load"
         )
     return table, config
+
+
+def check_finished(folder: Path) -> None:
+    """Refuses a folder that holds a run and no model yet.
+
+    Raises:
+        CommandError: saying how the run goes on.
+    """
+    if (folder / "unfinished").is_dir() and not (folder / "config.json").exists():
+        raise CommandError(
+            f"{folder}: holds a training that is not finished; go on with the same diffeo train "
+            "command and --resume"
+        )
 
 
 def scored(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffeo.cli.commands import Info
-from diffeo.cli.compute import BASELINES
+from diffeo.cli.compute import BASELINES, check_finished
 from diffeo.cli.console import Console, count, duration, estimate, number
 from diffeo.cli.errors import CommandError
 
@@ -79,6 +79,7 @@ def _tell_folder(folder: Path, console: Console) -> None:
     from diffeo.io import load, read_config
     from diffeo.models import MODELS
 
+    check_finished(folder)
     config = read_config(folder)
     model = load(folder)
     arguments: Mapping[str, Any] = config["arguments"]

@@ -78,6 +78,11 @@ def _rows(command: Report, table: "Table", settings: dict[str, Any]) -> "pandas.
         frame = read_table(command.data, text=text)
         return table.columns.complete(frame)[0] if settings.get("drop_missing") else frame
     recorded = settings.get("validation") or settings.get("data")
+    if recorded is None:
+        raise CommandError(
+            f"{command.model}: there is no record of the table that the model was trained on "
+            f"(settings.json); give rows: diffeo report {command.model} --data held_out.csv"
+        )
     path = unchanged(recorded) if isinstance(recorded, dict) else None
     if path is None:
         raise CommandError(

@@ -74,7 +74,8 @@ def run(command: Train, console: Console) -> None:
             _draw(folder, command, table, rows, history, evaluation)
             names = sorted(path.name for path in folder.iterdir())
     unfinished.remove()
-    _tell(command, console, history, evaluation, names, unit_of(table.density))
+    unit = unit_of(table.density)
+    _tell(command, console, history, evaluation, names, unit, rows.columns)
     console.result = {
         "folder": str(command.out),
         "model": command.model,
@@ -270,6 +271,7 @@ def _tell(
     evaluation: "Evaluation",
     names: list[str],
     unit: str,
+    columns: "Columns",
 ) -> None:
     steps, seconds = history.steps[-1], history.seconds[-1]
     console.say(
@@ -287,4 +289,8 @@ def _tell(
     )
     console.say(f"{command.out}: {', '.join(names)}")
     folder = quote(str(command.out))
-    console.say(f"next: diffeo report {folder}, or diffeo sample {folder} -n 1000 --out drawn.csv")
+    given = ",".join(f"{column.name}=…" for column in columns.given)
+    wanted = f" --given {quote(given)}" if given else ""
+    console.say(
+        f"next: diffeo report {folder}, or diffeo sample {folder} -n 1000{wanted} --out drawn.csv"
+    )

@@ -7,7 +7,7 @@ import numpy as np
 
 from diffeo.data.codes import encode
 from diffeo.data.column import Column
-from diffeo.data.messages import at
+from diffeo.data.messages import at, shown
 from diffeo.data.numbers import numbers, series_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _LOOK = 1000
 def warnings(columns: Sequence[Column], frame: "pandas.DataFrame") -> list[str]:
     """A line for each of these, and what to do.
 
-    - A real column that is constant: its density has no limit.
+    - A real column that is constant: its density has no limit. Another one: it says nothing.
     - A real column that is a multiple of another column, plus a constant: nor has theirs.
     - A real column in which one value takes more than 5 % of the rows: nor has its own, there.
     - A real column whose values float32 can't tell apart as the table does: rounding moves one by
@@ -29,6 +29,13 @@ def warnings(columns: Sequence[Column], frame: "pandas.DataFrame") -> list[str]:
     lines: list[str] = []
     constant: set[str] = set()
     for column in columns:
+        if column.kind != "real" and len(frame) > 1:
+            series = series_of(frame, column.name)
+            if series.nunique(dropna=False) == 1:
+                lines.append(
+                    f"{at(series, column.name)}: every value is {shown(series.iloc[0])}, which "
+                    f"tells a model nothing; drop it (--drop {column.name})"
+                )
         if column.kind == "real":
             series = series_of(frame, column.name)
             values = numbers(series, column.name).astype(np.float64, copy=False)

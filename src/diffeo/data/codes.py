@@ -118,14 +118,17 @@ def tolerance(steps: np.ndarray, eps: float) -> np.ndarray:
 def decode(column: Column, codes: np.ndarray) -> "pandas.Series | np.ndarray":
     """The values of codes, each in its column's own type and within its bounds.
 
-    Real numbers keep the codes' type, or are float64 where an offset is added; integers are int64,
-    multiples of a step float64, rounded to the step's decimals.
+    Real numbers are float64: those that the codes are written as, or with an offset added. Integers
+    are int64, multiples of a step float64, rounded to the step's decimals.
 
     Raises:
         ValueError: if the codes of a column that is not real hold NaN.
     """
     if column.kind == "real":
-        values = codes.astype(np.float64) + column.offset if column.offset else codes
+        if column.offset:
+            values = codes.astype(np.float64) + column.offset
+        else:  # 0.1 and not 0.10000000149, which is what float32 has for it
+            values = codes.astype(str).astype(np.float64)
         for end, inward, keep in ((column.lower, 1, np.maximum), (column.upper, -1, np.minimum)):
             if end is not None:
                 bound = values.dtype.type(end + column.offset)
@@ -138,9 +141,12 @@ def decode(column: Column, codes: np.ndarray) -> "pandas.Series | np.ndarray":
     whole = np.rint(codes.astype(np.float64))
     if column.kind == "category":
         return _of_categories(column, np.clip(whole, 0, len(column.values) - 1).astype(np.int64))
-    lowest = -(2**61) if column.lower is None else column.lower
-    highest = 2**61 if column.upper is None else column.upper
-    steps = np.clip(whole, lowest, highest).astype(np.int64) + int(column.offset)
+    # The numbers of int64 that float64 has, so that nothing wraps around.
+    lowest, highest = (end - int(column.offset) for end in (-(2**63) + 1024, 2**63 - 1024))
+    lowest = lowest if column.lower is None else max(lowest, column.lower)
+    highest = highest if column.upper is None else min(highest, column.upper)
+    whole = np.clip(whole, max(lowest, -(2**63) + 1024), min(highest, 2**63 - 1024))
+    steps = whole.astype(np.int64) + int(column.offset)
     if column.kind == "datetime":
         return dates.from_ticks(steps, str(column.step), column.unit, column.zone)
     if not isinstance(column.step, (int, float)):

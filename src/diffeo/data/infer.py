@@ -11,6 +11,7 @@ from diffeo.data.codes import tolerance
 from diffeo.data.errors import DataError
 from diffeo.data.messages import about_commas, at, listed
 from diffeo.data.numbers import check_complete, is_text, numbers, parse_numbers, resolution
+from diffeo.data.text import is_code
 
 if TYPE_CHECKING:
     import pandas
@@ -24,8 +25,9 @@ def infer_kind(column: "pandas.Series", name: str) -> str:
 
     - True and False: "category".
     - Dates and times, or text of nothing but these in ISO 8601: "datetime".
-    - Other text: "category" where values repeat and there are at most 1,000 different ones, 20, or
-      half as many as rows, whichever of these two is more. Else it is refused.
+    - Other text, and digits that begin with a zero (01069): "category" where values repeat and
+      there are at most 1,000 different ones, 20, or half as many as rows, whichever of these two is
+      more. Else it is refused.
     - Whole numbers: "integer". More than 20 that are all different and fill a range (1 … n in any
       order) count the rows, and are refused.
     - Multiples of 0.1, 0.01, … or 10⁻⁶, at least 50 of them, with at most half as many different
@@ -53,6 +55,8 @@ def infer_kind(column: "pandas.Series", name: str) -> str:
     if categorical:
         return _kind_of_text(column, name, int((counts > 0).sum()))
     parsed, is_number = parse_numbers(values)
+    if any(isinstance(value, str) and is_code(value) for value in values):
+        return _kind_of_text(column, name, len(values))
     if is_number.all():
         return _kind_of_numbers(column, parsed[codes], name)
     is_date = ~np.isnat(dates.parse_instants(values)[0])

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import itertools
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from fnmatch import fnmatchcase
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 TEXT_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 """The kinds of text files, by the end of their names."""
 
+LOOKED_AT = 10_000
+"""Rows that are looked at to see whether a column is of codes, which only look like numbers."""
 _MAGIC = {
     b"\x1f\x8b": "is compressed with gzip: name it .csv.gz",
     b"PAR1": "is a Parquet file: name it .parquet",
@@ -35,7 +38,9 @@ def read_text(
     Args:
         path: of the file.
         rows: of a piece; the whole table if None.
-        text: names, or patterns of names, of columns that are not to be read as numbers.
+        text: names, or patterns of names, of columns that are not to be read as numbers. Where the
+            whole table is read, so are columns in whose first rows a number begins with a zero that
+            is not needed: 01069 is a code.
 
     Raises:
         DataError: if it is no text, has no names, or has rows of other lengths than the header.
@@ -47,6 +52,8 @@ def read_text(
     names = _header(path, separator)
     kept = {name: str for name in names if any(fnmatchcase(name, kind) for kind in text)}
     kept.update({name: str for name in names if name in text})
+    if rows is None:
+        kept.update(dict.fromkeys(_codes_among(path, separator, names), str))
     regular = False
     try:
         with warnings.catch_warnings():
@@ -151,6 +158,23 @@ def _header(path: Path, separator: str) -> list[str]:
         if name in names[:i]:
             raise DataError(f"{path}, line {line}: two columns are named {name!r}; rename one")
     return names
+
+
+def _codes_among(path: Path, separator: str, names: list[str]) -> set[str]:
+    """The columns with a number such as 01069 in the first rows."""
+    with open_text(path) as file:
+        rows = [fields for _, fields in itertools.islice(_records(file, separator), LOOKED_AT)]
+    return {
+        name
+        for i, name in enumerate(names)
+        if any(len(row) > i and is_code(row[i]) for row in rows[1:])
+    }
+
+
+def is_code(text: str) -> bool:
+    """Whether digits begin with a zero that a number would not have."""
+    digits = text.strip()
+    return len(digits) > 1 and digits[0] == "0" and digits.isdigit()
 
 
 def _check_ragged(path: Path, separator: str, names: list[str]) -> None:

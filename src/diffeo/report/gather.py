@@ -142,7 +142,7 @@ def gather(
     if lines := (*warnings, *material.notes, *sections.remarks(material)):
         parts.insert(0, Section("Warnings", (Notes(lines),)))
     return Page(
-        title=title or f"{named} on {found.rows:,} held-out rows",
+        title=title or f"{named} on {found.rows:,} held-out row{'s' * (found.rows != 1)}",
         subtitle=_subtitle(named, material, history),
         verdict=found.in_words,
         sections=tuple(section for section in parts if section is not None),

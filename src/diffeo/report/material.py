@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 DRAWN = 5_000
 """Rows drawn, and real rows shown beside them, at most."""
+LEAST_NOTED = 50
+"""Rows from which on it is noted what is wrong with their columns."""
 ENCODED = 5_000
 """Rows whose latents are looked at, at most."""
 
@@ -97,7 +99,8 @@ def of_table(
         real=_typed(columns, data, encoded.x).loc[:, names],
         drawn=samples[names],
         kinds=list(columns.describe()),
-        notes=list(columns.warnings(data)),
+        # Of a few rows it can't be said what a column holds.
+        notes=list(columns.warnings(data)) if len(data) >= LEAST_NOTED else [],
         given=given,
     )
 

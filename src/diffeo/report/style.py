@@ -3,6 +3,7 @@
 import io
 import os
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,9 @@ def shorten(name: str, most: int = 24) -> str:
 def png(drawn: Figure, *, dpi: int = 130) -> bytes:
     """A picture as the bytes of a PNG."""
     buffer = io.BytesIO()
-    with styled():
+    with styled(), warnings.catch_warnings():
+        # A name in letters that the font has not: a box stands for each.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         drawn.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
