@@ -110,6 +110,7 @@ def nflows_nsf(residual: bool, bins: int = 5) -> tuple[nn.Module, diffeo.Density
         transforms=steps,
         hidden=(width,) * (2 if residual else 3),
         bins=bins,
+        affine=False,
         residual=residual,
     ).double()  # bounds are converted in copying, which float32 would round
     linears, splines = ours.bijection.parts[::2], ours.bijection.parts[1::2]

@@ -21,7 +21,8 @@ from tests.train.resumable import Stateful, plain, train
 KILLS = 20
 IN_WRITING = 5
 """Kills go on until so many hit a writer."""
-STEPS = 120
+STEPS = 400
+"""More than a fast machine does between so many kills."""
 BALLAST = 400_000
 """Five copies of these floats make a file whose writing takes as long as a few steps."""
 
@@ -61,7 +62,7 @@ def kill_again_and_again(path, out, seed):
     killed, writing, steps = 0, 0, [0]
     while killed < KILLS or (writing < IN_WRITING and killed < 4 * KILLS):
         pid = child(lambda: run(path, out, resume=path.exists()))
-        time.sleep(instants.uniform(0.0, 0.3) if killed else 0.5)
+        time.sleep(instants.uniform(0.0, 0.25) if killed else 0.5)
         os.kill(pid, signal.SIGSTOP)
         _, status = os.waitpid(pid, os.WUNTRACED)
         if not os.WIFSTOPPED(status):
@@ -101,7 +102,7 @@ def main(folder, seed):
     whole, parts, full = (folder / f"{name}.json" for name in ("whole", "parts", "full"))
     run(None, whole)
     path = folder / "run.safetensors"
-    told = {"threads": len(os.listdir("/proc/self/task"))}
+    told = {"threads": len(os.listdir("/proc/self/task")), "of": STEPS}
     told |= kill_again_and_again(path, parts, seed)
     told["full"] = on_a_full_disk(path, full)
     told["code"] = ended(child(lambda: run(path, parts, resume=True)))

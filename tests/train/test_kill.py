@@ -29,7 +29,7 @@ def test_kill_nine_and_a_full_disk_leave_a_usable_checkpoint(tmp_path):
     assert told["killed"] >= 20
     assert told["in_writing"] >= 5
     assert told["steps"] == sorted(told["steps"])
-    assert 0 < told["steps"][-1] < 120
+    assert 0 < told["steps"][-1] < told["of"]
     assert told["full"]["code"] == told["code"] == 0
     assert told["full"]["unchanged"]
     assert told["full"]["left"] == told["left"] == 0
