@@ -44,3 +44,13 @@ def test_steps_of_few_directions_follow_a_linear_map_except_in_the_papers_preset
     for preset, expected in ((None, 1), *((key, 0) for key in MODELS[name].presets)):
         model = diffeo.create(name, preset=preset, features=9)
         assert sum(isinstance(part, LULinear) for part in model.modules()) == expected
+
+
+def test_polynomials_stand_rows_far_from_all_others():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 4, generator=generator)
+    torch.manual_seed(0)
+    model = diffeo.create("sos", features=4, hidden=(32, 32))
+    fit(model, x, max_steps=60, average=None, progress=False, learning_rate=3e-3)
+    far = model.log_prob(8 * torch.randn(200, 4, generator=generator))
+    assert far.min() > -1e5

@@ -343,6 +343,7 @@ SOS_TABLES = {"power": 100, "gas": 100, "hepmass": 512, "miniboone": 512, "bsds3
             "degree": 2,
             "polynomials": 5,
             "normalization": "batch",
+            "activation": "relu",
         }
         for name, width in SOS_TABLES.items()
     },
@@ -358,7 +359,7 @@ def sos(
     order: str = "reverse",
     normalization: str = "none",
     base: str = "normal",
-    activation: str = "relu",
+    activation: str = "tanh",
 ) -> Flow:
     """Sum-of-squares polynomial flow: each variable through an increasing polynomial.
 
@@ -375,7 +376,8 @@ def sos(
         order: of the variables: "reverse" at every other step, "random", or "same".
         normalization: "none", "actnorm" or "batch", after each step.
         base: one of `diffeo.models.parts.BASES`.
-        activation: of the networks.
+        activation: of the networks. A bounded one: for rows far from all others a network of
+            rectifiers asks for extreme coefficients, and polynomials of polynomials explode.
     """
     at_least("sos", 1, degree=degree, polynomials=polynomials)
     tau = SumOfSquares(degree=degree, polynomials=polynomials)
