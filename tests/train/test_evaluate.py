@@ -1,13 +1,12 @@
-"""Scores, their mean, and the simple models beside them."""
+"""Scores, and their mean."""
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
-from diffeo.data import digits
-from diffeo.train import baselines, bits_per_dim, evaluate, score
+from diffeo.train import evaluate, score
+from diffeo.train.evaluate import mean_and_error
 from tests.train.simple import Bell
 
 
@@ -109,82 +108,14 @@ def test_what_is_refused():
         evaluate(model(), torch.zeros(0, 2))
 
 
-def test_baselines_of_the_digits():
-    """The published figures of the 8×8 digits, to the last digit given."""
-    parts = digits()
-    found = baselines(parts["train"], parts["test"])
-    assert {name: round(bits_per_dim(nats, 64), 2) for name, nats in found.items()} == {
-        "gaussian": 2.96,
-        "independent": 2.40,
-    }
-
-
-def test_the_gaussian_baseline_is_the_exact_density():
-    rng = np.random.default_rng(0)
-    mix = np.array([[1.0, 0.0, 0.0], [2.0, 0.5, 0.0], [0.0, 300.0, 1.0]])
-    train, test = rng.normal(size=(500, 3)) @ mix.T, rng.normal(size=(100, 3)) @ mix.T
-    gaussian = torch.distributions.MultivariateNormal(
-        torch.tensor(train.mean(0)), torch.tensor(np.cov(train.T))
-    )
-    expected = float(gaussian.log_prob(torch.tensor(test)).mean())
-    assert baselines(train, test)["gaussian"] == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_gaussian_of_whole_numbers_is_its_expectation_over_noise():
-    generator = torch.Generator().manual_seed(0)
-    train = torch.randint(5, (300, 2), generator=generator).double()
-    test = torch.randint(5, (50, 2), generator=generator).double()
-    gaussian = torch.distributions.MultivariateNormal(
-        train.mean(0) + 0.5, torch.cov(train.T) + torch.eye(2).double() / 12
-    )
-    noise = torch.rand(4000, *test.shape, generator=generator, dtype=torch.float64)
-    sampled = float(gaussian.log_prob(test + noise).mean())
-    # 200,000 draws with a deviation below 1: standard error 0.002.
-    assert baselines(train, test)["gaussian"] == pytest.approx(sampled, abs=0.01)
-
-
-def test_the_kernel_baseline_is_a_density_and_close_to_the_truth():
-    generator = torch.Generator().manual_seed(0)
-    train = torch.randn(4000, 1, generator=generator).exp()
-    grid = torch.linspace(-2, 60, 20001)[:, None]
-    log_density = torch.tensor(
-        [baselines(train, point[None], discrete=False)["independent"] for point in grid[::100]]
-    )
-    assert float(log_density.exp().sum() * 62 / 200) == pytest.approx(1, abs=0.05)
-    test = torch.randn(1000, 1, generator=generator).exp()
-    truth = float(torch.distributions.LogNormal(0.0, 1.0).log_prob(test).mean())
-    assert baselines(train, test, discrete=False)["independent"] == pytest.approx(truth, abs=0.15)
-
-
-def test_awkward_columns_have_finite_baselines():
-    train = torch.cat([torch.randn(100, 1), torch.full((100, 1), 3.0), torch.zeros(100, 1)], dim=1)
-    train = torch.cat([train, 2 * train[:, :1]], dim=1)
-    found = baselines(train, train, discrete=False)
-    assert all(math.isfinite(value) for value in found.values())
-
-
-def test_baselines_refuse():
-    x = torch.randn(5, 2)
-    with pytest.raises(ValueError, match="must be whole numbers"):
-        baselines(x, x, discrete=True)
-    with pytest.raises(ValueError, match="every value must be finite"):
-        baselines(x, x * math.nan)
-    with pytest.raises(ValueError, match="of the same length"):
-        baselines(x, x[:, :1])
-
-
-def test_baselines_shift_by_the_logarithm_of_a_factor_and_agree_on_constants():
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(200, 2, generator=generator, dtype=torch.float64)
-    awkward = torch.cat([x, torch.full((200, 1), 3.7), torch.zeros(200, 1), 2 * x[:, :1]], dim=1)
-    for factor in (1e-30, 1e-200, 1e30):
-        shifted = baselines(factor * awkward, factor * awkward, discrete=False)
-        for name, value in baselines(awkward, awkward, discrete=False).items():
-            assert shifted[name] == pytest.approx(value - 5 * math.log(factor), abs=1e-3)
-    constant = torch.full((50, 1), 3.7, dtype=torch.float64)
-    found = baselines(constant, constant, discrete=False)
-    assert found["gaussian"] == pytest.approx(found["independent"], abs=0.02)
-    # An offset is no scale: a column far from zero is not taken for constant.
-    far = baselines(x + 1e7, x + 1e7, discrete=False)
-    for name, value in baselines(x, x, discrete=False).items():
-        assert far[name] == pytest.approx(value, abs=1e-4)
+def test_weights_make_weighted_means():
+    values = torch.tensor([1.0, 2.0, 6.0, 100.0])
+    mean, error = mean_and_error(values, torch.tensor([2.0, 2.0, 2.0, 0.0]))
+    assert mean == pytest.approx(3.0)
+    assert error == pytest.approx(float(values[:3].std()) / 3**0.5)
+    mean, error = mean_and_error(values, torch.tensor([3.0, 1.0, 0.0, 0.0]))
+    assert mean == pytest.approx(1.25)
+    with pytest.raises(ValueError, match="positive weight"):
+        mean_and_error(values, torch.zeros(4))
+    assert math.isnan(mean_and_error(values[:1])[1])
+    assert mean_and_error(torch.tensor([0.0, -math.inf]))[0] == -math.inf
