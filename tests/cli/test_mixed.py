@@ -161,3 +161,12 @@ def test_many_categories_work(diffeo, empty):
     outcome = diffeo("train", "maf", "t.csv", "--out", "a", *QUICK)
     assert outcome.status == 0, outcome.err
     assert diffeo("sample", "a", "-n", 20, "--out", "s.csv").status == 0
+
+
+def test_many_columns_that_are_alike_share_a_line(diffeo, empty):
+    x = np.random.default_rng(0).normal(size=(80, 30))
+    table = pd.DataFrame(x, columns=[f"x{i}" for i in range(30)]).assign(site=["A", "B"] * 40)
+    table.to_csv("t.csv", index=False)
+    outcome = diffeo("train", "gaussian", "t.csv", "--out", "a", "--max-steps", 2)
+    assert "  x0, x1, x2, … (30 columns): real\n" in outcome.err
+    assert "  site: category of 2: A, B\n" in outcome.err

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FEW_ROWS = 100
 """Below so many rows a table gets a warning."""
+MANY_COLUMNS = 20
+"""Above so many columns those that are alike share a line."""
 PICTURED = 2_000
 """Rows, of the data and of the model, that pictures show."""
 WHY = {
@@ -143,13 +145,27 @@ def _read(command: Train, console: Console) -> Rows:
     console.note(
         f"{command.data}: {count(len(frame), 'row')}, {count(len(known), 'column')}; {judged}"
     )
-    for name, what in columns.describe():
-        console.note(f"  {name}: {what}")
+    for line in _in_words(columns.describe()):
+        console.note(f"  {line}")
     if len(train) < FEW_ROWS:
         console.warn(f"only {count(len(train), 'row')} to learn from: expect little of the model")
     for line in columns.warnings(frame):
         console.warn(line)
     return Rows(columns, train, held_out, columns.encode(train), columns.encode(held_out))
+
+
+def _in_words(described: list[tuple[str, str]]) -> list[str]:
+    """A line for each column and what it is taken for; of many, a line for all that are alike."""
+    if len(described) <= MANY_COLUMNS:
+        return [f"{name}: {what}" for name, what in described]
+    alike: dict[str, list[str]] = {}
+    for name, what in described:
+        alike.setdefault(what, []).append(name)
+    lines = []
+    for what, names in alike.items():
+        more = f", … ({len(names)} columns)" if len(names) > 3 else ""
+        lines.append(f"{', '.join(names[:3])}{more}: {what}")
+    return lines
 
 
 def _tell_missing(path: Path, without: int, console: Console) -> None:
