@@ -30,7 +30,9 @@ FEATURES, SAMPLES, TRANSFORMS, HIDDEN, BINS = 63, 512, 5, (512, 512), 8
 def flows(scalar: str) -> tuple[nn.Module, nn.Module]:
     """diffeo's flow and zuko's, of the same architecture."""
     if scalar == "affine":
-        mine = diffeo.create("maf", features=FEATURES, transforms=TRANSFORMS, hidden=HIDDEN)
+        mine = diffeo.create(
+            "maf", features=FEATURES, transforms=TRANSFORMS, hidden=HIDDEN, activation="relu"
+        )
         peer = zuko.flows.MAF(FEATURES, transforms=TRANSFORMS, hidden_features=HIDDEN)
     else:
         mine = diffeo.create(

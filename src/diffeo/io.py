@@ -29,6 +29,13 @@ FORMAT = 2
 
 1: columns are real numbers. 2: columns have kinds and roles.
 """
+_BEFORE_2: dict[str, dict[str, Any]] = {
+    **{name: {"activation": "relu"} for name in ("maf", "iaf", "realnvp", "glow1d", "sos")},
+    **{name: {"affine": False} for name in ("nsf", "nsf_coupling")},
+    **{name: {"linear": "none"} for name in ("planar", "radial", "sylvester")},
+}
+DEFAULTS_BEFORE = {1: _BEFORE_2}
+"""Defaults that have changed, by format: files of format 1 have only what was asked for."""
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 REFERENCE = "reference.safetensors"
@@ -421,7 +428,8 @@ def _build(directory: Path, config: Mapping[str, Any], weights: Mapping[str, Ten
 
     try:
         with torch.random.fork_rng(devices=[]), _Bounded(weights):
-            return create(config["name"], **config["arguments"])
+            before = DEFAULTS_BEFORE.get(config["format"], {}).get(config["name"], {})
+            return create(config["name"], **(before | config["arguments"]))
     except (
         ValueError,
         TypeError,

@@ -54,3 +54,18 @@ def test_polynomials_stand_rows_far_from_all_others():
     fit(model, x, max_steps=60, average=None, progress=False, learning_rate=3e-3)
     far = model.log_prob(8 * torch.randn(200, 4, generator=generator))
     assert far.min() > -1e5
+
+
+@pytest.mark.parametrize("name", ["maf", "realnvp", "iaf", "glow1d"])
+def test_affine_scales_stay_small_for_far_rows_except_in_the_papers_presets(name):
+    """Of a flow that has overfitted few rows; with rectifiers it is below -1e15."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 4, generator=generator)
+    torch.manual_seed(0)
+    model = diffeo.create(name, features=4, transforms=4, hidden=(64, 64))
+    options = {"max_steps": 100, "average": None, "learning_rate": 0.01, "progress": False}
+    fit(model, x, validation=0, **options)
+    far = model.log_prob(20 * torch.randn(200, 4, generator=generator))
+    assert far.min() > -1e8
+    for preset in MODELS[name].presets.values():
+        assert preset["activation"] in ("relu", "elu")

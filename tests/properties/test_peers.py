@@ -79,7 +79,12 @@ def zuko_maf(context: int) -> tuple[nn.Module, diffeo.Density]:
         zuko.flows.MAF(D, context, transforms=3, hidden_features=(width, 2 * width)), seed=2
     )
     ours = diffeo.create(
-        "maf", features=D, context=context or None, transforms=3, hidden=(width, 2 * width)
+        "maf",
+        features=D,
+        context=context or None,
+        transforms=3,
+        hidden=(width, 2 * width),
+        activation="relu",
     )
     for step, part in zip(peer.transform.transforms, ours.bijection.parts, strict=True):
         layers = [layer for layer in step.hyper if hasattr(layer, "mask")]

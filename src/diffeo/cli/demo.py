@@ -27,6 +27,7 @@ MODEL: dict[str, Any] = {
     "partition": "random",
     "scalar": "logistic_mixture",
     "components": 4,
+    "activation": "relu",
     "dropout": 0.4,
 }
 TRAINING: dict[str, Any] = {

@@ -64,7 +64,7 @@ MAF_TABLES = {
     "maf",
     reference=PAPAMAKARIOS_2017,
     presets={
-        name: {"transforms": 10, "normalization": "batch", **options}
+        name: {"transforms": 10, "normalization": "batch", "activation": "relu", **options}
         for name, options in MAF_TABLES.items()
     },
 )
@@ -81,7 +81,7 @@ def maf(
     bins: int = 8,
     bound: float = 3.0,
     base: str = "normal",
-    activation: str = "relu",
+    activation: str = "tanh",
     residual: bool = False,
     dropout: float = 0.0,
 ) -> Flow:
@@ -100,7 +100,8 @@ def maf(
         bound: of the splines.
         base: one of `diffeo.models.parts.BASES`, or "mixture": a MADE with Gaussian-mixture
             conditionals (MAF-MoG).
-        activation: of the networks.
+        activation: of the networks; a bounded one, so that rows far from all others don't get
+            extreme scales.
         residual: residual MADEs.
         dropout: rate in the networks.
     """
@@ -146,7 +147,7 @@ def iaf(
     bins: int = 8,
     bound: float = 3.0,
     base: str = "normal",
-    activation: str = "relu",
+    activation: str = "tanh",
     residual: bool = False,
     dropout: float = 0.0,
 ) -> Flow:
@@ -166,7 +167,8 @@ def iaf(
         bins: of the splines, with scalar="spline".
         bound: of the splines.
         base: one of `diffeo.models.parts.BASES`.
-        activation: of the networks.
+        activation: of the networks; a bounded one, so that rows far from all others don't get
+            extreme scales.
         residual: residual MADEs.
         dropout: rate in the networks.
     """

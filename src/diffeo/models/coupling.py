@@ -108,15 +108,20 @@ def nice(
     )
 
 
+REALNVP_TABLES = {"power": 100, "gas": 100, "hepmass": 512, "miniboone": 512, "bsds300": 512}
+
+
 @register(
     "realnvp",
     reference=DINH_2016,
     presets={
-        "power": {"transforms": 10, "hidden": (100, 100), "normalization": "batch"},
-        "gas": {"transforms": 10, "hidden": (100, 100), "normalization": "batch"},
-        "hepmass": {"transforms": 10, "hidden": (512, 512), "normalization": "batch"},
-        "miniboone": {"transforms": 10, "hidden": (512, 512), "normalization": "batch"},
-        "bsds300": {"transforms": 10, "hidden": (512, 512), "normalization": "batch"},
+        name: {
+            "transforms": 10,
+            "hidden": (width, width),
+            "normalization": "batch",
+            "activation": "relu",
+        }
+        for name, width in REALNVP_TABLES.items()
     },
 )
 def realnvp(
@@ -130,7 +135,7 @@ def realnvp(
     normalization: str = "none",
     components: int = 8,
     base: str = "normal",
-    activation: str = "relu",
+    activation: str = "tanh",
     residual: bool = False,
     dropout: float = 0.0,
 ) -> Flow:
@@ -148,7 +153,8 @@ def realnvp(
         normalization: "none", "actnorm" or "batch", after each coupling.
         components: of a logistic mixture, where that is the scalar.
         base: one of `diffeo.models.parts.BASES`.
-        activation: of the networks.
+        activation: of the networks; a bounded one, so that rows far from all others don't get
+            extreme scales.
         residual: residual networks.
         dropout: rate in the networks.
     """
@@ -188,6 +194,7 @@ NSF_COUPLING_TABLES = {
             "transforms": 10,
             "hidden": options["hidden"],
             "residual": True,
+            "activation": "relu",
             "dropout": options.get("dropout", 0.0),
         }
         for name, options in NSF_COUPLING_TABLES.items()
@@ -204,7 +211,7 @@ def glow1d(
     normalization: str = "actnorm",
     components: int = 8,
     base: str = "normal",
-    activation: str = "relu",
+    activation: str = "tanh",
     residual: bool = False,
     dropout: float = 0.0,
 ) -> Flow:
@@ -223,7 +230,8 @@ def glow1d(
         normalization: "actnorm", "batch" or "none".
         components: of a logistic mixture, where that is the scalar.
         base: one of `diffeo.models.parts.BASES`.
-        activation: of the networks.
+        activation: of the networks; a bounded one, so that rows far from all others don't get
+            extreme scales.
         residual: residual networks.
         dropout: rate in the networks.
     """
