@@ -1,4 +1,4 @@
-"""Under what conditions a figure was made."""
+"""Under what conditions a figure was made, and where it is kept."""
 
 import os
 import platform
@@ -23,3 +23,11 @@ def conditions(*packages: str) -> str:
         f"{versions}, Python {platform.python_version()}; {processor()}, {os.cpu_count()} cores, "
         f"{platform.system()} {platform.release()}."
     )
+
+
+def tell(text: str, path: Path, write: bool) -> None:
+    """Prints a result, and keeps it in a file if asked to."""
+    print(text)
+    if write:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks._conditions import conditions
+from benchmarks._conditions import conditions, tell
 from diffeo.data import digits
 from diffeo.io import read_config
 from diffeo.train import baselines, bits_per_dim
@@ -70,10 +70,7 @@ def main() -> None:
             "",
         ]
     )
-    print(table)
-    if arguments.write:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(table)
+    tell(table, RESULTS, arguments.write)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks._conditions import conditions
+from benchmarks._conditions import conditions, tell
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "import_cost.md"
@@ -112,10 +112,7 @@ def main() -> None:
     if arguments.rounds < 1:
         parser.error("--rounds: at least 1")
     table = measure(arguments.rounds)
-    print(table)
-    if arguments.write:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(table)
+    tell(table, RESULTS, arguments.write)
 
 
 if __name__ == "__main__":

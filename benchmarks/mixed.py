@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 
 import diffeo
-from benchmarks._conditions import conditions
+from benchmarks._conditions import conditions, tell
 from benchmarks._mixed import MIXED, Mixed
 from diffeo.report.two_sample import TwoSample, two_sample_test
 
@@ -198,10 +198,7 @@ def main() -> None:
             "",
         ]
     )
-    print(text)
-    if arguments.write:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(text)
+    tell(text, RESULTS, arguments.write)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import zuko
 from torch import nn
 
 import diffeo
-from benchmarks._conditions import conditions
+from benchmarks._conditions import conditions, tell
 
 RESULTS = Path(__file__).parent / "results" / "sampling.md"
 FEATURES, SAMPLES, TRANSFORMS, HIDDEN, BINS = 63, 512, 5, (512, 512), 8
@@ -118,10 +118,7 @@ def main() -> None:
             "",
         ]
     )
-    print(table)
-    if arguments.write:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(table)
+    tell(table, RESULTS, arguments.write)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks._conditions import conditions
+from benchmarks._conditions import conditions, tell
 
 RESULTS = Path(__file__).parent / "results" / "scoring.md"
 TRAINED_ON = 20_000
@@ -162,10 +162,7 @@ def main() -> None:
             "",
         ]
     )
-    print(table)
-    if arguments.write:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(table)
+    tell(table, RESULTS, arguments.write)
 
 
 if __name__ == "__main__":

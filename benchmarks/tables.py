@@ -34,7 +34,7 @@ import numpy as np
 import torch
 
 import diffeo
-from benchmarks._conditions import conditions
+from benchmarks._conditions import conditions, tell
 from benchmarks._tables import TABLES, Parts, load
 from benchmarks._zuko import PEERS, train_peer
 from diffeo.cli.options import DEFAULTS
@@ -213,10 +213,7 @@ def main() -> None:
             "",
         ]
     )
-    print(text)
-    if arguments.write:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / ("small_tables.md" if rows else "tables.md")).write_text(text)
+    tell(text, RESULTS / ("small_tables.md" if rows else "tables.md"), arguments.write)
 
 
 def command(arguments: argparse.Namespace) -> str:

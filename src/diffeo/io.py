@@ -170,7 +170,7 @@ def _config_of(
         "name": described["name"],
         "arguments": dict(described["arguments"]),
         "columns": None if columns is None else list(columns),
-        "training": None if training is None else _finite(training),
+        "training": None if training is None else finite(training),
         "versions": {
             "diffeo": _own_version(),
             "torch": torch.__version__,
@@ -186,12 +186,12 @@ def _config_of(
     return config
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same value with null for every number that JSON can't hold."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -58,7 +58,7 @@ def test_polynomials_stand_rows_far_from_all_others():
 
 @pytest.mark.parametrize("name", ["maf", "realnvp", "iaf", "glow1d"])
 def test_affine_scales_stay_small_for_far_rows_except_in_the_papers_presets(name):
-    """Of a flow that has overfitted few rows; with rectifiers it is below -1e15."""
+    """Of a flow that has overfitted few rows."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(200, 4, generator=generator)
     torch.manual_seed(0)

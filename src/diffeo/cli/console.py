@@ -38,6 +38,8 @@ class Console:
     def finish(self) -> None:
         """Prints `result` with the warnings, if JSON is wanted. What is not finite is null."""
         if self.json:
+            from diffeo.io import finite
+
             whole = {**self.result, "warnings": self.warnings}
             print(json.dumps(finite(whole), ensure_ascii=False, allow_nan=False))
 
@@ -81,15 +83,6 @@ def told_plainly(console: Console) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show  # type: ignore[assignment]
         yield
-
-
-def finite(value: Any) -> Any:
-    """The same plain value with None for every number that is not finite."""
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def duration(seconds: float) -> str:

@@ -21,7 +21,7 @@ from diffeo.cli.unfinished import Unfinished, checkpoint_of, logs_of
 if TYPE_CHECKING:
     import pandas
 
-    from diffeo.data.columns import Columns, Encoded
+    from diffeo.data.columns import Columns
     from diffeo.table import Table
     from diffeo.train import Evaluation, History
 
@@ -38,17 +38,6 @@ WHY = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """A table as it is learned from: frames to train on and to judge by, and what they become."""
-
-    columns: "Columns"
-    train: "pandas.DataFrame"
-    held_out: "pandas.DataFrame"
-    train_rows: "Encoded"
-    held_out_rows: "Encoded"
-
-
 def run(command: Train, console: Console) -> None:
     """Trains, judges, and writes the folder: whole, or as a run that can be resumed, or nothing."""
     need("pandas", "lightning", "matplotlib")
@@ -59,30 +48,30 @@ def run(command: Train, console: Console) -> None:
     unfinished = Unfinished(command, console) if first else None
     fit_options = _fit_options(command)
     device = prepare(command, console)
-    rows = _read(command, console)
-    table = _create(command, rows.columns)
+    columns, train, held_out = _read(command, console)
+    table = _create(command, columns)
     parameters = sum(parameter.numel() for parameter in table.density.parameters())
     console.note(f"{command.model}: {count(parameters, 'parameter')}")
     if unfinished is None:
-        _fit(command, table, rows, device, fit_options, console, None)
+        _fit(command, table, train, held_out, device, fit_options, console)
         return
     from diffeo.train import evaluate
 
     with unfinished.kept():
-        history = _fit(command, table, rows, device, fit_options, console, unfinished)
-        evaluation = evaluate(table, rows.held_out)
+        unfinished.begin()
+        history = _fit(command, table, train, held_out, device, fit_options, console)
+        evaluation = evaluate(table, held_out)
         with staged(command.out, last=("config.json",)) as folder:
-            _write(folder, command, table, rows, history, evaluation, fit_options, unfinished)
-            _draw(folder, command, table, rows, history, evaluation)
+            _write(folder, table, history, evaluation, fit_options, unfinished)
+            _draw(folder, command, table, train, history, evaluation)
             names = sorted(path.name for path in folder.iterdir())
     unfinished.remove()
-    unit = unit_of(table.density)
-    _tell(command, console, history, evaluation, names, unit, rows.columns)
+    _tell(command, console, table, history, evaluation, names)
     console.result = {
         "folder": str(command.out),
         "model": command.model,
         "parameters": parameters,
-        "columns": rows.columns.to_json(),
+        "columns": columns.to_json(),
         "rows": history.rows,
         "steps": history.steps[-1],
         "best_step": history.best_step,
@@ -110,7 +99,8 @@ def _fit_options(command: Train) -> dict[str, Any]:
     return options | {"seed": command.seed, "precision": command.precision}
 
 
-def _read(command: Train, console: Console) -> Rows:
+def _read(command: Train, console: Console) -> "tuple[Columns, pandas.DataFrame, pandas.DataFrame]":
+    """What the columns hold, the rows to train on, and those to judge by."""
     from diffeo.data import Columns, read_table
     from diffeo.data.roles import drop_missing
 
@@ -151,7 +141,7 @@ def _read(command: Train, console: Console) -> Rows:
         console.warn(f"only {count(len(train), 'row')} to learn from: expect little of the model")
     for line in columns.warnings(frame):
         console.warn(line)
-    return Rows(columns, train, held_out, columns.encode(train), columns.encode(held_out))
+    return columns, train, held_out
 
 
 def _in_words(described: list[tuple[str, str]]) -> list[str]:
@@ -187,22 +177,20 @@ def _create(command: Train, columns: "Columns") -> "Table":
 def _fit(
     command: Train,
     table: "Table",
-    rows: Rows,
+    train: "pandas.DataFrame",
+    held_out: "pandas.DataFrame",
     device: str,
     options: dict[str, Any],
     console: Console,
-    unfinished: Unfinished | None,
 ) -> "History":
     from diffeo.cli.progress import progress_of
     from diffeo.train import TrainingError, fit
 
-    if unfinished is not None:
-        unfinished.begin()
     with mistakes((ValueError, TypeError, TrainingError)):
         return fit(
             table,
-            rows.train,
-            validation=rows.held_out,
+            train,
+            validation=held_out,
             device=device,
             progress=progress_of(console),
             checkpoint=checkpoint_of(command.out),
@@ -214,9 +202,7 @@ def _fit(
 
 def _write(
     folder: Path,
-    command: Train,
     table: "Table",
-    rows: Rows,
     history: "History",
     evaluation: "Evaluation",
     fit_options: dict[str, Any],
@@ -251,7 +237,7 @@ def _draw(
     folder: Path,
     command: Train,
     table: "Table",
-    rows: Rows,
+    train: "pandas.DataFrame",
     history: "History",
     evaluation: "Evaluation",
 ) -> None:
@@ -265,12 +251,12 @@ def _draw(
         title=f"{command.model} on {command.data.name}",
     )
     save_figure(curve, folder / "curve.png")
-    names = rows.columns.names
+    columns = table.columns
+    names = columns.names
     # The split has put the rows in a random order, so the first are as good as any.
-    data = rows.columns.decode(rows.train_rows.x[:PICTURED])
-    given = [column.name for column in rows.columns.given]
-    if given:
-        drawn = table.sample(1, rows.train[given].iloc[:PICTURED], seed=command.seed)
+    data = columns.decode(columns.encode(train.iloc[:PICTURED]).x)
+    if given := [column.name for column in columns.given]:
+        drawn = table.sample(1, train[given].iloc[:PICTURED], seed=command.seed)
     else:
         drawn = table.sample(PICTURED, seed=command.seed)
     drawn = drawn[list(names)]
@@ -283,11 +269,10 @@ def _draw(
 def _tell(
     command: Train,
     console: Console,
+    table: "Table",
     history: "History",
     evaluation: "Evaluation",
     names: list[str],
-    unit: str,
-    columns: "Columns",
 ) -> None:
     steps, seconds = history.steps[-1], history.seconds[-1]
     console.say(
@@ -296,7 +281,8 @@ def _tell(
         f"{WHY.get(history.stopped, history.stopped)}; best weights: step {history.best_step:,}"
     )
     console.say(
-        f"log-likelihood of the {count(evaluation.rows, 'held-out row')}, {unit}, higher is better:"
+        f"log-likelihood of the {count(evaluation.rows, 'held-out row')}, "
+        f"{unit_of(table.density)}, higher is better:"
     )
     figure = estimate(evaluation.log_likelihood, evaluation.standard_error)
     console.rows(
@@ -305,7 +291,7 @@ def _tell(
     )
     console.say(f"{command.out}: {', '.join(names)}")
     folder = quote(str(command.out))
-    given = ",".join(f"{column.name}=…" for column in columns.given)
+    given = ",".join(f"{column.name}=…" for column in table.columns.given)
     wanted = f" --given {quote(given)}" if given else ""
     console.say(
         f"next: diffeo report {folder}, or diffeo sample {folder} -n 1000{wanted} --out drawn.csv"

@@ -51,7 +51,6 @@ class Unfinished:
         self.command, self.console = command, console
         self.checkpoint = checkpoint_of(command.out)
         self.folder, self.logs = self.checkpoint.parent, logs_of(command.out)
-        self.resuming = command.resume
         self._made = [each for each in (command.out, *command.out.parents) if not each.exists()]
         there = (self.folder / "settings.json").exists()
         if command.resume:
@@ -124,7 +123,7 @@ class Unfinished:
     def begin(self) -> None:
         """Makes the folder; a new run leaves nothing of an earlier one in it."""
         remove_partial(self.command.out)  # of a run that was killed while it wrote its results
-        if self.resuming:
+        if self.command.resume:
             return
         try:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -148,7 +147,7 @@ class Unfinished:
             # What a person mistook goes wrong again when it is resumed; anything else may not.
             if self.checkpoint.exists() and not isinstance(error, CommandError):
                 error.kept = self._way_on()  # type: ignore[attr-defined]
-            elif not self.resuming:
+            elif not self.command.resume:
                 self.remove(logs=True)
             raise
 

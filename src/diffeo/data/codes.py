@@ -45,6 +45,12 @@ def encode(column: Column, values: "pandas.Series") -> np.ndarray:
     return codes
 
 
+def impossible(column: Column, codes: np.ndarray) -> np.ndarray:
+    """Which codes lie outside the column's support: beyond a bound, or an unknown category."""
+    support = column.support
+    return (codes < support.get("lower", -np.inf)) | (codes > support.get("upper", np.inf))
+
+
 def encode_context(column: Column, values: "pandas.Series") -> np.ndarray:
     """A column as context: (code − mean) / std, or a one in the place of its category.
 

@@ -19,7 +19,6 @@ from diffeo.data.numbers import numbers, series_of
 from diffeo.data.phrases import phrase
 from diffeo.data.roles import USED, assign_roles, by_name, with_names, without_gaps
 from diffeo.extras import require
-from diffeo.supports import Support
 
 if TYPE_CHECKING:
     import pandas
@@ -254,11 +253,9 @@ class Columns:
             DataError: at the first value that lies beyond a feature's bounds, or is a category
                 that is unknown, naming the file, line and column.
         """
-        x = self.encode(frame).x
+        outside = self.impossible(frame)
         frame = self._checked(frame, self.features)
-        for column, codes_ in zip(self.features, x.T, strict=True):
-            support = Support(**{**column.support, "closed": True})
-            wrong = support.outside(codes_).nonzero().flatten().numpy()
+        for column, wrong in zip(self.features, map(np.flatnonzero, outside.T), strict=True):
             if len(wrong):
                 series = series_of(frame, column.name)
                 value = shown(series.iloc[int(wrong[0])])
@@ -267,6 +264,16 @@ class Columns:
                     f"{at(series, column.name, int(wrong[0]))}: {value} {what}{and_more(wrong)}; "
                     f"the column is {phrase(column)} in the table to learn from"
                 )
+
+    def impossible(self, frame: "pandas.DataFrame") -> np.ndarray:
+        """Which values have no probability, whatever a model learns: (rows, len(self)), bool.
+
+        Raises:
+            DataError: as `encode` does.
+        """
+        x = self.encode(frame).x.numpy()
+        pairs = zip(self.features, x.T, strict=True)
+        return np.stack([codes.impossible(column, values) for column, values in pairs], axis=1)
 
     def describe(self) -> list[tuple[str, str]]:
         """Each column's name, and what it is taken for, in words."""

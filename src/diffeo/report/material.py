@@ -9,7 +9,6 @@ from torch import Tensor
 
 from diffeo.contexts import Context
 from diffeo.density import Density, Flow
-from diffeo.supports import Support
 from diffeo.train.baselines import Baselines
 from diffeo.train.devices import fork_random
 from diffeo.train.evaluate import score
@@ -110,11 +109,10 @@ def _typed(
 ) -> "pandas.DataFrame":
     """The rows in the types of samples (a file's dates are text); impossible values as they are."""
     typed = columns.decode(x).set_index(data.index)
-    for column, codes in zip(columns.features, x.T, strict=True):
-        impossible = Support(**{**column.support, "closed": True}).outside(codes).numpy()
-        if impossible.any():
-            typed[column.name] = typed[column.name].astype(object)
-            typed.loc[impossible, column.name] = data.loc[impossible, column.name]
+    for name, outside in zip(columns.names, columns.impossible(data).T, strict=True):
+        if outside.any():
+            typed[name] = typed[name].astype(object)
+            typed.loc[outside, name] = data.loc[outside, name]
     for column in columns.given:
         typed[column.name] = data[column.name]
     return typed

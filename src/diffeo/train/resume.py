@@ -145,8 +145,12 @@ class Checkpoints:
         """Puts everything back as it was; the number of evaluations that brought nothing better.
 
         The random states come last: nothing may draw before the next step.
+
+        Raises:
+            RuntimeError: if `load` found no run, or it was restored already.
         """
-        assert self.found is not None
+        if self.found is None:
+            raise RuntimeError("Checkpoints: there is nothing to restore; call load first")
         (tensors, note), self.found = self.found, None
         device = next(iter(model.parameters())).device
         model.load_state_dict(_part(tensors, "model."))
