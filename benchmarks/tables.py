@@ -1,7 +1,7 @@
 """Models with their defaults on tables, row by row beside zuko's neural spline flow.
 
     python -m benchmarks.tables --data DIR [--tables power-plant,protein,patches] [--models nsf]
-        [--seeds 3] [--threads 2] [--rows N] [--only-report] [--write]
+        [--seeds 3] [--threads 2] [--rows N] [--minutes 15] [--only-report] [--write]
 
 DIR holds uci/power-plant.txt, uci/protein-tertiary-structure.txt (and wine-quality-red.txt,
 concrete.txt) and natural_patches_8x8.npz. Every column is real. The uci tables are permuted by
@@ -9,17 +9,17 @@ concrete.txt) and natural_patches_8x8.npz. Every column is real. The uci tables 
 parts and units (`benchmarks/_tables.py`).
 
 Models are made and trained as `diffeo train NAME train.csv --validation validation.csv --max-time
-15m` does it, with its defaults. The peers are zuko's, 5 transforms and hidden
-layers of (256, 256), 8 bins, trained on the same rows: batches of 512, Adam at 5e-4 with cosine
-decay, gradients clipped at 5, 5000 steps, the weights that are best on the validation rows. The
-difference is that of the test rows' log-likelihoods, a row's being the mean over the seeds, with
-the standard error over rows.
+15m` does it, with its defaults; `--minutes` is another limit. The peers are zuko's, 5 transforms
+and hidden layers of (256, 256), 8 bins, trained on the same rows: batches of 512, Adam at 5e-4
+with cosine decay, gradients clipped at 5, 5000 steps, the weights that are best on the validation
+rows. The difference is that of the test rows' log-likelihoods, a row's being the mean over the
+seeds, with the standard error over rows.
 
 `--models all` is every named model. With `--rows N` there are N training rows, of which `fit` holds
 out a tenth; there is no peer then. Scores are kept in `--runs` by table, model and seed; what is
 there is not made again, so that a long matrix can be run in parts, and `--only-report` makes the
-tables of what there is. `--write` keeps them in benchmarks/results/tables.md (small_tables.md with
-`--rows`).
+tables of what there is. `--write` keeps them in benchmarks/results/tables.md (all_models.md with
+`--models all`, small_tables.md with `--rows`).
 """
 
 import argparse
@@ -41,7 +41,6 @@ from diffeo.cli.options import DEFAULTS
 from diffeo.train import TrainingError, baselines, fit, score
 
 RESULTS = Path(__file__).parent / "results"
-MAX_TIME = 15 * 60.0
 
 
 @dataclass(frozen=True)
@@ -53,23 +52,32 @@ class Run:
     steps: int
 
 
-def train_model(name: str, parts: Parts, seed: int, rows: int | None) -> Run:
+@dataclass(frozen=True)
+class Limits:
+    """How many rows a model may see (None: all), and how many minutes it may take."""
+
+    rows: int | None
+    minutes: float
+
+
+def train_model(name: str, parts: Parts, seed: int, limits: Limits) -> Run:
     """A named model with its defaults, as the command line trains it."""
     train, validation, test = parts
+    max_time = 60 * limits.minutes
     torch.manual_seed(seed)
     model = diffeo.create(name, features=train.shape[1], **DEFAULTS)
-    if rows is None:
-        history = fit(model, train, validation=validation, seed=seed, max_time=MAX_TIME)
+    if limits.rows is None:
+        history = fit(model, train, validation=validation, seed=seed, max_time=max_time)
     else:
-        history = fit(model, train[:rows], seed=seed, max_time=MAX_TIME)
+        history = fit(model, train[: limits.rows], seed=seed, max_time=max_time)
     return Run(score(model, test).numpy(), history.seconds[-1], history.steps[-1])
 
 
-def measure(name: str, parts: Parts, seed: int, rows: int | None) -> Run:
+def measure(name: str, parts: Parts, seed: int, limits: Limits) -> Run:
     """A model or a peer."""
     if name in PEERS:
         return Run(*train_peer(PEERS[name], parts, seed))
-    return train_model(name, parts, seed, rows)
+    return train_model(name, parts, seed, limits)
 
 
 def kept(path: Path) -> Run | None:
@@ -154,6 +162,7 @@ def main() -> None:
     parser.add_argument("--peers", default="zuko-nsf", help=", ".join(PEERS) + "; or none")
     parser.add_argument("--seeds", type=int, default=3, help="runs, with seeds 0, 1, … (3)")
     parser.add_argument("--rows", type=int, help="so many training rows (all)")
+    parser.add_argument("--minutes", type=float, default=15, help="a training's limit (15)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (2)")
     parser.add_argument("--runs", type=Path, default=Path("runs/tables"), help="where runs are")
     parser.add_argument("--only-report", action="store_true", help="train nothing")
@@ -163,6 +172,7 @@ def main() -> None:
         print("left out: it needs data that is not part of the project; give --data or DIFFEO_DATA")
         return
     tables, rows = arguments.tables.split(","), arguments.rows
+    limits = Limits(rows, arguments.minutes)
     models = names_of(arguments.models)
     peers = [] if rows or arguments.peers == "none" else arguments.peers.split(",")
     unknown = [
@@ -170,8 +180,8 @@ def main() -> None:
         *(set(models) - set(diffeo.models.MODELS)),
         *(set(peers) - set(PEERS)),
     ]
-    if unknown or arguments.seeds < 1 or arguments.threads < 1:
-        parser.error(f"no such table, model or peer: {unknown}; or a number below 1")
+    if unknown or min(arguments.seeds, arguments.threads, arguments.minutes) <= 0:
+        parser.error(f"no such table, model or peer: {unknown}; or a number that is too small")
     torch.set_num_threads(arguments.threads)
     sections = []
     for table in tables:
@@ -186,7 +196,7 @@ def main() -> None:
                     with warnings.catch_warnings():
                         warnings.filterwarnings("ignore", message=r"fit: .*")
                         with contextlib.suppress(TrainingError):  # its line is missing
-                            run = measure(name, parts, seed, rows)
+                            run = measure(name, parts, seed, limits)
                             keep(path, run)
                 if run is not None:
                     done.setdefault(name, []).append(run)
@@ -198,7 +208,7 @@ def main() -> None:
             "",
             "Log-likelihood of test rows, nats; of standardised columns, except for the patches, "
             "which are in their own units. `diffeo` models with the defaults of `diffeo train`, at "
-            f"most 15 minutes each on {arguments.threads} threads"
+            f"most {arguments.minutes:g} minutes each with --threads {arguments.threads}"
             + (
                 f", from {rows} rows, a tenth of them held out."
                 if rows
@@ -213,14 +223,16 @@ def main() -> None:
             "",
         ]
     )
-    tell(text, RESULTS / ("small_tables.md" if rows else "tables.md"), arguments.write)
+    result = "small_tables" if rows else "all_models" if arguments.models == "all" else "tables"
+    tell(text, RESULTS / f"{result}.md", arguments.write)
 
 
 def command(arguments: argparse.Namespace) -> str:
     """What to type for the same figures."""
     words = ["--data DIR", f"--tables {arguments.tables}", f"--models {arguments.models}"]
     words += [f"--rows {arguments.rows}"] if arguments.rows else [f"--peers {arguments.peers}"]
-    return " ".join([*words, f"--seeds {arguments.seeds} --threads {arguments.threads} --write"])
+    words += [f"--seeds {arguments.seeds}", f"--minutes {arguments.minutes:g}"]
+    return " ".join([*words, f"--threads {arguments.threads} --write"])
 
 
 if __name__ == "__main__":

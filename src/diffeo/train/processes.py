@@ -1,7 +1,9 @@
 """The processes that train one model together, as torchrun starts them."""
 
+import atexit
 import hashlib
 import os
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,7 +17,7 @@ class Processes:
 
     torchrun tells each process its place by environment variables (WORLD_SIZE, RANK, LOCAL_RANK,
     LOCAL_WORLD_SIZE). The first that trains joins them into torch's default process group, which
-    stays for the life of the process: gloo between CPUs, nccl between GPUs.
+    stays until the process ends: gloo between CPUs, nccl between GPUs.
     """
 
     def __init__(self) -> None:
@@ -42,6 +44,7 @@ class Processes:
             if nccl:
                 torch.cuda.set_device(self.local_rank % torch.cuda.device_count())
             dist.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo")
+            atexit.register(_part)
 
     def total(self, *values: float) -> list[float]:
         """The sums over all processes, each adding its values."""
@@ -87,3 +90,15 @@ class Processes:
 
 def _carries(kind: str) -> bool:
     return f"{kind}:" in str(dist.get_backend_config())
+
+
+def _part() -> None:
+    """Ends the process group while the interpreter still runs.
+
+    gloo's threads let go of the last tensors a moment after the collective is done, and for that
+    they need the interpreter: without it they abort the process. Nothing tells when they are done,
+    and DDP's reducer keeps the group alive, so that destroying it does not wait for them.
+    """
+    time.sleep(0.3)  # long beside what they need, short beside a training
+    if dist.is_initialized():
+        dist.destroy_process_group()
