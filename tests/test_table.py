@@ -120,6 +120,7 @@ def test_samples_of_many_contexts_are_those_of_each(conditioned, frame, monkeypa
         ({"site": "east", "level": 1.0}, "'east'"),
         ({"site": "west", "level": "high"}, "'high'"),
         ({"site": "west", "level": 1.0, "depth": 3.0}, "'depth'"),
+        ({"site": "west", "level": 1.0, "foo": 3.0}, "not conditioned on 'foo'; .* site, level"),
     ],
 )
 def test_a_wrong_context_is_refused(conditioned, given, expected):

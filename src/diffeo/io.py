@@ -150,7 +150,8 @@ def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
         raise ModelFileError(f"{path}: can't be read: {error.strerror}") from None
     except ValueError as error:  # bad JSON and bad UTF-8 both
         raise ModelFileError(
-            f"{path}: not valid JSON, the file is damaged: {_one_line(error)}"
+            f"{path}: not valid JSON, the file is damaged: {_one_line(error)}; restore it, or "
+            "train the model again"
         ) from None
     _check_config(path, config)
     return config

@@ -169,8 +169,6 @@ class Table:
 
         if n < 0:
             raise ValueError(f"Table: the number of rows must be 0 or more, got {n}")
-        if given is not None and not isinstance(given, pd.DataFrame):
-            given = pd.DataFrame({name: [value] for name, value in given.items()})
         if (given is None) != (not self.columns.given):
             names = ", ".join(column.name for column in self.columns.given)
             raise DataError(
@@ -178,10 +176,18 @@ class Table:
                 if names
                 else "Table: the model is not conditioned on anything; leave `given` out"
             )
-        if given is not None and (other := set(map(str, given.columns)) & set(self.columns.names)):
+        if given is not None and (other := set(map(str, given)) & set(self.columns.names)):
             raise DataError(
                 f"Table: column {min(other)!r} is modelled, not given; leave it out of `given`"
             )
+        known = {column.name for column in self.columns.columns}
+        if isinstance(given, Mapping) and (other := set(map(str, given)) - known):
+            names = ", ".join(column.name for column in self.columns.given)
+            raise DataError(
+                f"Table: the model is not conditioned on {min(other)!r}; `given` must hold {names}"
+            )
+        if given is not None and not isinstance(given, pd.DataFrame):
+            given = pd.DataFrame({name: [value] for name, value in given.items()})
         context = None if given is None else self.columns.encode_context(given)
         rows = self._draw(n, context, temperature, seed)
         frame = self.columns.decode(torch.cat(list(rows)))

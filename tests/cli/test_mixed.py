@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from diffeo.cli.columns import values
 from tests.cli.conftest import QUICK
 from tests.frames import mixed_frame
 
@@ -75,7 +76,7 @@ def test_a_conditional_model(diffeo, mixed, empty):
         (): "no value is given for site, level",
         ("--given", "site=west"): "no value is given for level",
         ("--given", "site=east,level=1"): "'east'",
-        ("--given", "site=west,level=high"): "'high'",
+        ("--given", "site=west,level=high"): "--given, row 1, column 'level': 'high'",
         ("--given", "size=3"): "--given",
         ("--context-file", "gone.csv"): "gone.csv: no such file",
         ("--given", "site=west", "--context-file", "wanted.csv"): "not both",
@@ -89,6 +90,13 @@ def test_a_conditional_model(diffeo, mixed, empty):
         "line 2, column 'site': the category 'east' is unknown"
         in diffeo("evaluate", "c", "t.csv").mistake
     )
+
+
+def test_given_values_and_names_may_hold_commas():
+    known = ["my x, (m/s)", "site", "level"]
+    assert values(["my x, (m/s)=1.5,site=a,b", "level=3"], known) == {
+        "my x, (m/s)": "1.5", "site": "a,b", "level": "3",
+    }  # fmt: skip
 
 
 def test_rows_with_gaps(diffeo, mixed, empty):

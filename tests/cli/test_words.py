@@ -26,6 +26,11 @@ def test_help_names_every_command_and_imports_nothing_heavy():
     assert all(f"\n  {name} " in text for name in COMMANDS)
 
 
+def test_the_package_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "diffeo", "--version"], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("words", [[], ["-h"], ["help"]])
 def test_without_a_command_there_is_help(diffeo, words):
     outcome = diffeo(*words)

@@ -152,7 +152,9 @@ def test_values_beyond_what_was_seen_have_codes_outside():
 def test_values_of_another_type_are_refused(name, value, says):
     second = [value] * 2 if "zone" in says else [MIXED[name].iloc[0], value]
     frame = MIXED[:2].assign(**{name: pd.Series(second, dtype=object)})
-    assert says in error(KINDS.encode, frame)
+    said = error(KINDS.encode, frame)
+    assert says in said
+    assert "correct it, or --type" not in said  # what columns hold is settled by now
 
 
 @pytest.mark.parametrize(
@@ -359,6 +361,29 @@ def test_columns_are_described():
         "instant": "date and time, in seconds (Europe/Berlin)",
         "w": "weight of the row",
     }
+
+
+def test_categories_are_described_on_one_line():
+    columns = Columns.infer(pd.DataFrame({"a": ["x\ny", "z"] * 5}))
+    assert columns.describe() == [("a", r"category of 2: 'x\ny', z")]
+
+
+def test_impossible_values_are_named_column_by_column():
+    frame = pd.DataFrame({"a": ["x", "y"] * 50, "k": [0, 4] * 50, "h": np.linspace(0, 1, 100)})
+    columns = Columns.infer(frame)
+    assert columns.why_impossible(frame) == []
+    later = pd.DataFrame({"a": ["x", "q", "r"], "k": [3, 4, 99], "h": [0.0, 7.0, 9.0]})
+    assert columns.why_impossible(later) == [
+        "row 2, column 'a': 'q' is an unknown category (and 1 more in this column); the column is "
+        "category of 2: x, y in the table to learn from",
+        "row 3, column 'k': '99' is out of range; the column is integer 0 … 14 in the table to "
+        "learn from",
+    ]
+
+
+def test_names_of_several_levels_are_refused():
+    frame = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "1"), ("a", "2")]))
+    assert "names of several levels; join each to one" in error(Columns.infer, frame)
 
 
 def test_the_schema_is_plain_values():

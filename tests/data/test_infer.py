@@ -90,6 +90,19 @@ def test_kinds(values, kind, step):
         (["A", " "], "row 2, column 'a': a value is missing; fill it in, or leave out"),
         ([1.5, np.inf], "row 2, column 'a': the value is infinite"),
         ([1.5, 1e60], "row 2, column 'a': 1e+60 is too large for torch.float32"),
+        (
+            ["$50,845.72", "$3.50", "-"],
+            "row 1, column 'a': '$50,845.72' is text to a program; write",
+        ),
+        (
+            ["12 %", "7.5%"] * 30,
+            "write plain numbers, without signs of currency or percent, or --type",
+        ),
+        (
+            ["31.12.2020", "01.02.2021"] * 30,
+            "'31.12.2020' is text to a program; write dates as 2024",
+        ),
+        (["12/31/2020", "1/2/21"], "write dates as 2024-05-17, or --type a=category, or --drop a"),
         ([1j, 2], "holds complex numbers"),
         (pd.to_timedelta([1, 2]), "holds durations"),
         ([[1], [2]], "holds values of type list"),
@@ -171,6 +184,8 @@ def test_supports(values, bounds, support):
         (["2024-05-17"], ("2024-06-01", None), "row 1, column 'a': 2024-05-17 is outside"),
         (["2024-05-17"], (0, None), "--bounds a: 0 is not a date or time"),
         (["2024-05-17"], ("soon", None), "write it as 2024-05-17"),
+        ([5, 6], 5, "the bounds of column 'a' must be a pair (lower, upper), not 5"),
+        ([5, 6], "0:9", "must be a pair (lower, upper), not '0:9'"),
     ],
 )
 def test_bounds_that_do_not_fit(values, bounds, says):

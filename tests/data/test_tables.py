@@ -87,6 +87,13 @@ def test_a_named_index_of_parquet_becomes_a_column(tmp_path):
         ("a.csv", gzip.compress(b"a,b\n1,2\n", mtime=0), "name it .csv.gz"),
         ("a.csv", b"PAR1....", "name it .parquet"),
         ("a.csv", 'a,b\n1,"2\n', "is not a CSV file that can be read"),
+        (
+            "a.csv",
+            'a,b\n1,2\n3,"4\n' + "5,6\n" * 9 + '"7,8\n',
+            "FILE, line 3: from here to line 13 is one row, with 3 fields",
+        ),
+        ("a.csv", "3.4 5 6\n1 2 3\n4 5 6\n", "FILE, line 1: blanks stand between the fields"),
+        ("a.csv", "a b c\n1 2 3\n4 5 6\n", "FILE, line 1: blanks stand between the fields"),
         ("a.csv.gz", b"a,b\n1,2\n", "is not a whole gzip file"),
         ("a.csv.gz", gzip.compress(b"a,b\n1,2\n", mtime=0)[:-9], "is not a whole gzip file"),
         ("a.parquet", b"nonsense", "is not a Parquet file"),

@@ -130,6 +130,14 @@ def test_a_conditioned_table_is_compared_given_the_same():
         gather(model, held_out, context=torch.zeros(40, 1))
 
 
+def test_impossible_rows_are_explained():
+    held_out = frame(60, seed=1)
+    held_out["site"] = held_out["site"].astype(object)
+    held_out.loc[3, "site"] = "nowhere"
+    page = gather(table(), held_out, train=frame(200))
+    assert "'nowhere' is an unknown category" in str(section(page, "Warnings").blocks)
+
+
 def test_weighted_rows_count_by_their_weight():
     held_out = frame(40, seed=1)[["share"]]
     held_out["w"] = np.r_[np.ones(20), np.zeros(20)]

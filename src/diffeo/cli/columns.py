@@ -50,7 +50,7 @@ def values(flag_values: Iterable[str], known: Sequence[str]) -> dict[str, str]:
     """Values by column, of COLUMN=VALUE,COLUMN=VALUE.
 
     A comma starts the next pair only where a known column and = follow it, so that values may hold
-    commas.
+    commas, and names too.
 
     Raises:
         CommandError: if a value has no =, or a column is unknown or stands twice.
@@ -58,7 +58,7 @@ def values(flag_values: Iterable[str], known: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     last = None
     for value in flag_values:
-        for i, part in enumerate(value.split(",")):
+        for i, part in enumerate(_at_commas(value, known)):
             # The longest name that fits: names can hold = too.
             fitting = [name for name in known if part.strip().startswith(f"{name}=")]
             if fitting:
@@ -76,6 +76,16 @@ def values(flag_values: Iterable[str], known: Sequence[str]) -> dict[str, str]:
             else:
                 raise CommandError(f"--given {value}: write it as site=B,temp=20")
     return found
+
+
+def _at_commas(text: str, known: Sequence[str]) -> list[str]:
+    """The text divided at its commas, those aside that are in a known name before =."""
+    names = sorted((name for name in known if "," in name), key=len, reverse=True)
+    inside = "|".join(f"{re.escape(name)}=" for name in names)
+    pieces = re.findall(
+        rf"(?:^|,)((?:\s*(?:{inside}))?[^,]*)" if inside else r"(?:^|,)([^,]*)", text
+    )
+    return pieces or [text]
 
 
 def _pairs(flag: str, given: Iterable[str], example: str) -> list[tuple[str, str]]:

@@ -168,5 +168,6 @@ def told_impossible(console: Console, path: Path, impossible: int) -> None:
     if impossible:
         console.warn(
             f"{path}: {count(impossible, 'row')} impossible under the model (log-likelihood −∞): a "
-            "category that training never saw, or a value beyond the column's bounds"
+            "category that training never saw, or a value beyond its column's bounds (diffeo info "
+            "shows them; diffeo train --bounds COLUMN=LOWER:UPPER sets wider ones)"
         )

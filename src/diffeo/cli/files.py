@@ -13,11 +13,17 @@ from pathlib import Path
 from diffeo.cli.errors import CommandError
 
 
-def check_out_file(path: Path, *, overwrite: bool) -> None:
-    """Refuses a table that could not be written later.
+def check_out_file(path: Path, *, overwrite: bool, source: Path | None = None) -> None:
+    """Refuses a table that could not be written later, or would replace what it is made from.
+
+    Args:
+        path: the table to write.
+        overwrite: whether one that is there may be replaced.
+        source: a table that is read.
 
     Raises:
-        CommandError: if it exists (without `overwrite`), is a folder, or its folder does not exist.
+        CommandError: if it exists (without `overwrite`) or is the source, is a folder, or its
+            folder does not exist.
         DataError: if its name ends in no known kind.
     """
     from diffeo.data.tables import suffix_of
@@ -25,6 +31,8 @@ def check_out_file(path: Path, *, overwrite: bool) -> None:
     if path.is_dir():
         raise CommandError(f"--out {path}: is a folder; give the name of a file")
     suffix_of(path)
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise CommandError(f"--out {path}: is the table that is read; give another name")
     if path.exists() and not overwrite:
         raise CommandError(f"--out {path}: exists; give another name, or --overwrite")
     if not path.absolute().parent.is_dir():

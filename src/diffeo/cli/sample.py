@@ -26,7 +26,7 @@ def run(command: Sample, console: Console) -> None:
     if not (command.temperature >= 0 and math.isfinite(command.temperature)):
         raise CommandError(f"--temperature must be 0 or more, got {command.temperature}")
     if command.out is not None:
-        check_out_file(command.out, overwrite=command.overwrite)
+        check_out_file(command.out, overwrite=command.overwrite, source=command.context_file)
     elif command.json:
         raise CommandError("--json: stdout is for the JSON; give --out FILE for the rows")
     device = prepare(command, console)
@@ -57,7 +57,7 @@ def run(command: Sample, console: Console) -> None:
     }
 
 
-def _given(command: Sample, table: "Table") -> "pandas.DataFrame | dict[str, str] | None":
+def _given(command: Sample, table: "Table") -> "pandas.DataFrame | None":
     """The context columns' values, as told on the command line or in a file."""
     names = [column.name for column in table.columns.given]
     if not names:
@@ -86,7 +86,11 @@ def _given(command: Sample, table: "Table") -> "pandas.DataFrame | dict[str, str
             f"{command.model}: is conditioned on {', '.join(names)}, and no value is given for "
             f"{', '.join(missing)}; write --given {example}, or give --context-file"
         )
-    return given
+    import pandas as pd
+
+    told = pd.DataFrame({name: [value] for name, value in given.items()})
+    told.attrs["source"] = "--given"
+    return told
 
 
 def _not_finite(frame: "pandas.DataFrame") -> int:

@@ -17,7 +17,7 @@ TOLD_EVERY = 100_000
 def run(command: Score, console: Console) -> None:
     """Writes a table with a score for each row, and names the strangest rows."""
     need("pandas", "lightning")
-    check_out_file(command.out, overwrite=command.overwrite)
+    check_out_file(command.out, overwrite=command.overwrite, source=command.data)
     threshold = command.threshold
     if threshold is not None and not 0 <= threshold <= 1:
         raise CommandError(f"--threshold must be from 0 to 1, got {threshold}")

@@ -51,6 +51,10 @@ def checked_bounds(
     Raises:
         DataError: if it can't have bounds, or not these.
     """
+    if isinstance(bounds, str) or not isinstance(bounds, Sequence) or len(bounds) != 2:
+        raise DataError(
+            f"the bounds of column {name!r} must be a pair (lower, upper), not {bounds!r}"
+        )
     lower, upper = bounds
     if lower is None and upper is None:
         return None, None

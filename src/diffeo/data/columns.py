@@ -1,6 +1,7 @@
 """The schema of a table: its columns, and how they become the numbers of a model and come back."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -195,14 +196,15 @@ class Columns:
         """
         frame = self._checked(frame, (*self.features, *self.given))
         x = np.empty((len(frame), len(self)), np.float32)
-        for i, column in enumerate(self.features):
-            x[:, i] = codes.encode(column, series_of(frame, column.name))
         weighted = self.weight is not None and self.weight in frame.columns
-        return Encoded(
-            torch.from_numpy(x),
-            self._context(frame) if self.given else None,
-            self._weights(frame) if weighted else None,
-        )
+        with _decided():
+            for i, column in enumerate(self.features):
+                x[:, i] = codes.encode(column, series_of(frame, column.name))
+            return Encoded(
+                torch.from_numpy(x),
+                self._context(frame) if self.given else None,
+                self._weights(frame) if weighted else None,
+            )
 
     def encode_context(self, frame: "pandas.DataFrame") -> Tensor:
         """The context of each row; only the context columns have to be there.
@@ -215,7 +217,8 @@ class Columns:
         """
         if not self.given:
             raise ValueError("Columns: the model has no context columns")
-        return self._context(self._checked(frame, self.given))
+        with _decided():
+            return self._context(self._checked(frame, self.given))
 
     def decode(self, x: Tensor) -> "pandas.DataFrame":
         """The features of rows that a model gave, each in its own type and within its bounds.
@@ -253,17 +256,24 @@ class Columns:
             DataError: at the first value that lies beyond a feature's bounds, or is a category
                 that is unknown, naming the file, line and column.
         """
+        for line in self.why_impossible(frame):
+            raise DataError(line)
+
+    def why_impossible(self, frame: "pandas.DataFrame") -> list[str]:
+        """A line for each column with values that have no probability, naming the first of them."""
         outside = self.impossible(frame)
         frame = self._checked(frame, self.features)
+        lines = []
         for column, wrong in zip(self.features, map(np.flatnonzero, outside.T), strict=True):
             if len(wrong):
                 series = series_of(frame, column.name)
                 value = shown(series.iloc[int(wrong[0])])
                 what = "is an unknown category" if column.kind == "category" else "is out of range"
-                raise DataError(
+                lines.append(
                     f"{at(series, column.name, int(wrong[0]))}: {value} {what}{and_more(wrong)}; "
                     f"the column is {phrase(column)} in the table to learn from"
                 )
+        return lines
 
     def impossible(self, frame: "pandas.DataFrame") -> np.ndarray:
         """Which values have no probability, whatever a model learns: (rows, len(self)), bool.
@@ -313,7 +323,8 @@ class Columns:
     def _weights(self, frame: "pandas.DataFrame") -> Tensor:
         name = str(self.weight)
         series = series_of(frame, name)
-        values = numbers(series, name)
+        with _decided():
+            values = numbers(series, name)
         wrong = np.flatnonzero((values < 0) | (values > codes.LARGEST))
         if len(wrong):
             raise DataError(
@@ -351,6 +362,15 @@ class Columns:
             advice = f"the columns must be {listed(must)}"
             raise DataError(f"{where(frame)}{' and '.join(problems)}; {advice}")
         return frame
+
+
+@contextmanager
+def _decided() -> Iterator[None]:
+    """Leaves out of messages the options that say what a column holds: here that is settled."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(error.problem) from None
 
 
 _ROLE_WORDS = {"context": "context", "weight": "the weight", "dropped": "dropped"}

@@ -9,7 +9,7 @@ from diffeo.data import dates
 from diffeo.data.categories import distinct
 from diffeo.data.codes import tolerance
 from diffeo.data.errors import DataError
-from diffeo.data.messages import about_commas, at, listed
+from diffeo.data.messages import about_commas, about_marks, at, listed, shown
 from diffeo.data.numbers import check_complete, is_text, numbers, parse_numbers, resolution
 from diffeo.data.text import is_code
 
@@ -69,7 +69,20 @@ def infer_kind(column: "pandas.Series", name: str) -> str:
         numbers(column, name)  # says which is none
     if 2 * counts[is_date].sum() >= len(codes):
         dates.instants(column, name)
+    _refuse_marks(column, name)
     return _kind_of_text(column, name, len(values))
+
+
+def _refuse_marks(column: "pandas.Series", name: str) -> None:
+    """Refuses text that means numbers or dates: $12, 60 %, 31.12.2020."""
+    first = [str(value) for value in column.iloc[:100]]
+    advice = [about_marks(text) for text in first]
+    if 2 * sum(map(bool, advice)) > len(first):
+        found = next(i for i, text in enumerate(advice) if text)
+        raise DataError(
+            f"{at(column, name, found)}: {shown(first[found])} is text to a program; "
+            f"{advice[found]}, or --type {name}=category, or --drop {name}"
+        )
 
 
 def _kind_of_text(column: "pandas.Series", name: str, different: int) -> str:

@@ -67,6 +67,18 @@ def is_pattern(name: str) -> bool:
     return any(mark in name for mark in "*?[")
 
 
+def about_marks(text: str) -> str:
+    """What to do about a number with a currency or percent sign, or a date that is not ISO 8601."""
+    text = text.strip()
+    if re.fullmatch(r"[-+(]?\s*([$€£¥]\s*)?[-+]?\d[\d.,' ]*\s*([$€£¥%])?\)?", text) and re.search(
+        r"[$€£¥%]", text
+    ):
+        return "write plain numbers, without signs of currency or percent"
+    if re.fullmatch(r"\d{1,2}([./-])\d{1,2}\1\d{2,4}", text):
+        return "write dates as 2024-05-17"
+    return ""
+
+
 def about_commas(text: str) -> str:
     """What to do about the commas in a number, in brackets; nothing where that is not clear."""
     text = text.strip()

@@ -71,7 +71,7 @@ def numbers(column: "pandas.Series", name: str) -> np.ndarray:
     }
     for what, found in wrong_kinds.items():
         if found:
-            raise DataError(f"{at(column, name)} holds {what}, or drop it (--drop {name})")
+            raise DataError(f"{at(column, name)} holds {what}", f", or drop it (--drop {name})")
     if types.is_bool_dtype(dtype) and not isinstance(dtype, pd.CategoricalDtype):
         return column.to_numpy(dtype=np.int64)
     if types.is_integer_dtype(dtype) and (not len(column) or int(column.max()) < 2**63):
@@ -86,8 +86,8 @@ def numbers(column: "pandas.Series", name: str) -> np.ndarray:
             text = held[codes[wrong[0]]]
             raise DataError(
                 f"{at(column, name, int(wrong[0]))}: {shown(text)} is not a number"
-                f"{about_commas(str(text))}{and_more(wrong)}; correct it, or --type "
-                f"{name}=category, or --drop {name}"
+                f"{about_commas(str(text))}{and_more(wrong)}; correct it",
+                f", or --type {name}=category, or --drop {name}",
             )
         values = parsed[codes]
     wrong = np.flatnonzero(np.isinf(values))

@@ -16,7 +16,7 @@ def phrase(column: Column) -> str:
 
 def _kind(column: Column) -> str:
     if column.kind == "category":
-        first = ", ".join(str(value) for value in column.values[:5])
+        first = ", ".join(_printable(value) for value in column.values[:5])
         more = ", …" if len(column.values) > 5 else ""
         return f"category of {len(column.values)}: {first}{more}"
     lower, upper = (_end(column, end) for end in (column.lower, column.upper))
@@ -33,6 +33,11 @@ def _kind(column: Column) -> str:
         ends = _between(lower, upper, "to")
         words = f"{what}, in {column.step}s{',' if ends else ''}{ends}{zone}"
     return words + (", modelled as real" if column.continuous else "")
+
+
+def _printable(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def _between(lower: str | None, upper: str | None, to: str) -> str:

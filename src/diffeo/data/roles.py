@@ -80,6 +80,8 @@ def with_names(frame: "pandas.DataFrame") -> "pandas.DataFrame":
     """The frame with names of text, each of one column."""
     if not hasattr(frame, "columns") or not hasattr(frame, "attrs"):
         raise TypeError(f"Columns: expected a pandas DataFrame, got {type(frame).__name__}")
+    if getattr(frame.columns, "nlevels", 1) > 1:
+        raise DataError(f"{where(frame)}the columns have names of several levels; join each to one")
     named = frame.rename(columns=str)
     names = list(named.columns)
     if len(names) != len(set(names)):

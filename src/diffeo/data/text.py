@@ -22,6 +22,8 @@ TEXT_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
 LOOKED_AT = 10_000
 """Rows that are looked at to see whether a column is of codes, which only look like numbers."""
+MANY_LINES = 5
+"""A row of more lines than these, and of another length than the header, begins with a mistake."""
 _MAGIC = {
     b"\x1f\x8b": "is compressed with gzip: name it .csv.gz",
     b"PAR1": "is a Parquet file: name it .parquet",
@@ -140,6 +142,7 @@ def _separator(path: Path) -> str:
 def _header(path: Path, separator: str) -> list[str]:
     with open_text(path) as file:
         line, fields = next(_records(file, separator))
+    _check_separated(path, separator)
     names = [name.strip() for name in fields]
     numbers = [_is_number(name) for name in names]
     counted = names in ([str(i + start) for i in range(len(names))] for start in (0, 1))
@@ -160,6 +163,18 @@ def _header(path: Path, separator: str) -> list[str]:
     return names
 
 
+def _check_separated(path: Path, separator: str) -> None:
+    """Refuses a table whose fields are parted by blanks."""
+    with open_text(path) as file:
+        rows = list(itertools.islice(_records(file, separator), 3))
+    parted = [fields[0].split() for _, fields in rows if len(fields) == 1]
+    alike = len(parted) == len(rows) > 1 and len({len(words) for words in parted}) == 1
+    if alike and len(parted[-1]) > 1 and all(_is_number(word) for word in parted[-1]):
+        raise DataError(
+            f"{path}, line {rows[0][0]}: blanks stand between the fields; put commas there"
+        )
+
+
 def _codes_among(path: Path, separator: str, names: list[str]) -> set[str]:
     """The columns with a number such as 01069 in the first rows."""
     with open_text(path) as file:
@@ -178,14 +193,22 @@ def is_code(text: str) -> bool:
 
 
 def _check_ragged(path: Path, separator: str, names: list[str]) -> None:
+    before = 0
     with open_text(path) as file:
         for line, fields in _records(file, separator):
             if len(fields) != len(names):
+                if line - before > MANY_LINES:
+                    raise DataError(
+                        f"{path}, line {before + 1}: from here to line {line} is one row, with "
+                        f"{_counted(len(fields), 'field')}: a quotation mark opens that is not "
+                        "closed; close it, or double it where it is meant as such"
+                    )
                 found, named = _counted(len(fields), "field"), _counted(len(names), "column")
                 raise DataError(
                     f"{path}, line {line}: has {found}, but the header names {named}; "
                     "make them equal"
                 )
+            before = line
 
 
 def _counted(n: int, noun: str) -> str:

@@ -53,7 +53,7 @@ class Comparison:
         if self.impossible:
             return (
                 f"The model gives no probability at all to {self.impossible} of {self.rows:,} "
-                "held-out rows: they lie outside the bounds it was told, or training went wrong."
+                "held-out rows: they hold what it takes for impossible, or training went wrong."
             )
         if not self.differences:
             return (

@@ -72,6 +72,7 @@ def _levels(axes: Axes, levels: Mapping[str, float]) -> None:
             ha="right",
             va="bottom" if value == highest else "top",
             fontsize=7.5,
+            zorder=1.5,  # behind the curves, which it may meet
             bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.6},
         )
 

@@ -99,7 +99,10 @@ def of_table(
         drawn=samples[names],
         kinds=list(columns.describe()),
         # Of a few rows it can't be said what a column holds.
-        notes=list(columns.warnings(data)) if len(data) >= LEAST_NOTED else [],
+        notes=[
+            *columns.why_impossible(data),
+            *(columns.warnings(data) if len(data) >= LEAST_NOTED else ()),
+        ],
         given=given,
     )
 

@@ -100,6 +100,11 @@ def learning_section(
         "If the held-out rows fall while the training batches still rise, the model overfits; the "
         "weights kept are those of the best step."
     )
+    if not material.density.exact:
+        caption += (
+            " Training judges by one draw of noise a row, the other figures of this page by "
+            "several, so they differ a little."
+        )
     return Section("Learning curve", (_picture("curve", drawn, caption),))
 
 

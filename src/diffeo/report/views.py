@@ -28,6 +28,10 @@ MOST_BARS = 24
 MOST_CATEGORIES = 20
 """Categories that have a bar; the rest, less frequent, share one."""
 OTHER = "other"
+DATE_TICKS = ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
+"""Words of ticks that are years, months, days, hours, minutes or seconds apart."""
+NEXT_TICKS = ["", "%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M"]
+"""The same where a tick begins the next longer time."""
 DATES = "datetime"
 
 
@@ -98,7 +102,9 @@ class View:
             locator = AutoDateLocator(minticks=2, maxticks=4)
             for frequency, whole in ((MONTHLY, 12), (HOURLY, 24), (MINUTELY, 60), (SECONDLY, 60)):
                 locator.intervald[frequency] = [*locator.intervald[frequency], whole]
-            formatter = ConciseDateFormatter(locator, show_offset=False)
+            formatter = ConciseDateFormatter(
+                locator, formats=DATE_TICKS, zero_formats=NEXT_TICKS, show_offset=False
+            )
             which.set_major_locator(locator)
             which.set_major_formatter(formatter)
         else:
@@ -203,8 +209,13 @@ def _step(values: np.ndarray) -> float:
 
 
 def _categories(name: str, data: "pandas.Series", samples: "pandas.Series", most: int) -> View:
+    import pandas as pd
+
     texts = [column.astype(object).map(str, na_action="ignore") for column in (data, samples)]
     counts = texts[0].value_counts()
+    # What was drawn has a name as well, after what is in the data.
+    more = texts[1].value_counts().drop(counts.index, errors="ignore")
+    counts = pd.concat([counts, 0 * more])
     if data.dtype.name == "category" and data.cat.ordered:
         in_order = [str(value) for value in data.cat.categories if str(value) in counts.index]
     elif data.dtype.name in ("bool", "boolean"):
