@@ -77,6 +77,52 @@ def uniform_noise(x: Tensor, event_dim: int) -> Tensor:
     return noise.clamp(min=eps / 4, max=1 - eps / 2)
 
 
+class RandomState:
+    """Where torch's generators, of the CPU and of a device, and the fixed noise stand now.
+
+    Args:
+        device: whose generator counts beside the CPU's.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._cpu, self._device = torch.get_rng_state(), _state_of(device)
+        self._fixed = None if _FIXED.counter is None else _FIXED.counter.clone()
+
+    def has_passed(self) -> bool:
+        """Whether something was drawn since."""
+        now = RandomState(self.device)
+        pairs = [(self._cpu, now._cpu), (self._device, now._device), (self._fixed, now._fixed)]
+        return any(
+            before is not None and after is not None and not torch.equal(before, after)
+            for before, after in pairs
+        )
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Inside the block the same is drawn again; afterwards all stands as it did before it."""
+        before, counter = RandomState(self.device), _FIXED.counter
+        self._set(None if self._fixed is None else self._fixed.clone())
+        try:
+            yield
+        finally:
+            before._set(counter)
+
+    def _set(self, counter: Tensor | None) -> None:
+        torch.set_rng_state(self._cpu)
+        if self._device is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(self._device, self.device)
+        elif self._device is not None:
+            torch.mps.set_rng_state(self._device)
+        _FIXED.counter = counter
+
+
+def _state_of(device: torch.device) -> Tensor | None:
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else None
+
+
 @torch.library.custom_op("diffeo::numbered_uniform", mutates_args=())
 def _numbered_uniform(counter: Tensor, shape: Sequence[int]) -> Tensor:
     # An operator of its own, opaque to tracing: generators can't be made in a compiled graph.

@@ -148,6 +148,28 @@ def check_inverse_gradients(bijection: Bijection, x: Tensor, context=None, *, bo
             )
 
 
+def check_recomputing(bijection: Bijection, x: Tensor, context=None, *, bound: float) -> None:
+    """`invert_with_grad` finds the input of a pass from its output, and its gradients again."""
+    context = _requires_grad(context)
+    x = x.detach().requires_grad_()
+    others = [p for p in bijection.parameters() if p.requires_grad] + _leaves(context)
+
+    def gradients(x: Tensor, z: Tensor, ladj: Tensor) -> list[Tensor]:
+        weights = torch.linspace(0.5, 1.5, z.numel(), dtype=z.dtype).reshape(z.shape)
+        goal = (weights * z).sum() + ladj.sum()
+        return list(torch.autograd.grad(goal, [x, *others], materialize_grads=True))
+
+    z, ladj = run(bijection, x, context)
+    back, again, ladj_again = bijection.invert_with_grad(z.detach(), context)
+    assert back.is_leaf and back.requires_grad
+    close(back, x, bound, "the input found again")
+    close(again, z, bound, "the output computed again")
+    close(ladj_again, ladj, bound, "ladj computed again")
+    for found, true in zip(gradients(back, again, ladj_again), gradients(x, z, ladj), strict=True):
+        size = 1 + true.abs().max() if true.numel() else 1
+        close(found / size, true / size, bound, "a gradient computed again")
+
+
 def check_every_weight_matters(bijection: Bijection, x: Tensor, context=None) -> None:
     """Every parameter tensor has a gradient that is finite and not all zero."""
     z, ladj = run(bijection, x, context)

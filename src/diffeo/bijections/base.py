@@ -1,6 +1,8 @@
 """The contract of bijections."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,8 @@ from diffeo.contexts import (
     matches,
 )
 from diffeo.supports import LINE, Product, Support
+
+Recompute = Literal["invert", "checkpoint", "store"]
 
 
 class Bijection(nn.Module, ABC):
@@ -50,6 +54,11 @@ class Bijection(nn.Module, ABC):
     """Whether the map draws noise, so that a density with it gives a bound."""
     context_shape: ContextShape = None
     """Shape of the context it needs; None where it needs none, and ignores what it is given."""
+    recompute: Recompute = "checkpoint"
+    """How a chain that saves memory gets at the map's gradients: "invert", finds its input again
+    from its output, where the inverse is accurate and cheap; "checkpoint", keeps the input, and
+    computes the map again from there; "store", keeps all, where twice is not the same as once.
+    """
 
     @abstractmethod
     def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
@@ -116,6 +125,20 @@ class Bijection(nn.Module, ABC):
         with torch.no_grad():
             return self(x, context)[0]
 
+    def invert_with_grad(self, z: Tensor, context: Context = None) -> tuple[Tensor, Tensor, Tensor]:
+        """x = f⁻¹(z) as a leaf that takes gradients, and f(x) and log|det ∂f/∂x| with theirs.
+
+        Subclasses share what both directions need, such as the pass through a conditioner.
+
+        Args:
+            z: (*batch, *event), as `output_shape` says.
+            context: as in `forward`.
+        """
+        with torch.no_grad():
+            x = self.inverse(z, context)[0]
+        x = x.detach().requires_grad_()
+        return x, *self(x, context)
+
     @property
     def _name(self) -> str:
         return type(self).__name__
@@ -148,3 +171,21 @@ def _compatible(one: Shape, other: Shape) -> bool:
     if len(one) != len(other):
         return False
     return all(a is None or b is None or a == b for a, b in zip(one, other, strict=True))
+
+
+def least_of(parts: Iterable[Bijection]) -> Recompute:
+    """What can be done with all of the parts at once."""
+    found = {part.recompute for part in parts}
+    if "store" in found:
+        return "store"
+    return "checkpoint" if "checkpoint" in found else "invert"
+
+
+def zero_ladj(x: Tensor, batch_dim: int) -> Tensor:
+    """The log-determinant of nothing: zeros of the batch's shape, in at least float32."""
+    return x.new_zeros(x.shape[:batch_dim], dtype=torch.promote_types(x.dtype, torch.float32))
+
+
+def sum_to(ladj: Tensor, batch_dim: int) -> Tensor:
+    """Sums all dimensions but the first `batch_dim`."""
+    return ladj.flatten(batch_dim).sum(-1) if ladj.dim() > batch_dim else ladj

@@ -1,13 +1,18 @@
 """The bijections made of other bijections: `Chain` and `Inverse`."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from diffeo.bijections.base import Bijection
+from diffeo.bijections.base import Bijection, Recompute, least_of, sum_to, zero_ladj
+from diffeo.bijections.memory import Run, runs_of, takes_gradients
 from diffeo.contexts import Context, ContextShape, Shape
+from diffeo.solvers import is_traced
 from diffeo.supports import Product, Support
+
+Memory = Literal["store", "checkpoint", "invert"]
 
 
 class Chain(Bijection):
@@ -16,13 +21,22 @@ class Chain(Bijection):
     log|det| is the sum of the parts', each over what the event has more dimensions than the part
     acts on.
 
+    Training memory: what gradients need of every part is stored, so that memory grows with the
+    number of parts, unless `memory` says otherwise. With "invert" the backward pass finds each
+    part's input again from its output and computes it anew, and memory stays flat; parts without an
+    accurate and cheap inverse (autoregressive ones, say) keep their input, which is little beside
+    what a conditioner needs. With "checkpoint" all parts keep their input. Both give the gradients
+    of "store" (first derivatives only) of forward, at about one more forward pass; the inverse
+    direction, `torch.func` and compiled code store.
+
     Args:
         *bijections: the parts, in the order in which data meets them.
+        memory: "store", "checkpoint" or "invert".
 
     Raises:
         TypeError: if a part is not a bijection.
         ValueError: if a part can't take the shape, or does not live on the set, that the part
-            before it gives.
+            before it gives; if `memory` is none of the three.
 
     Example:
         >>> import torch
@@ -32,11 +46,15 @@ class Chain(Bijection):
         True
     """
 
-    def __init__(self, *bijections: Bijection) -> None:
+    def __init__(self, *bijections: Bijection, memory: Memory = "store") -> None:
         super().__init__()
         for part in bijections:
             if not isinstance(part, Bijection):
                 raise TypeError(f"Chain: expected bijections, got {type(part).__name__}")
+        if memory not in (ways := get_args(Memory)):
+            raise ValueError(f"Chain: memory must be one of {', '.join(ways)}; got {memory!r}")
+        self.memory = memory
+        self._inversion_error: Tensor | None = None
         self.parts = nn.ModuleList(bijections)
         self.event_shape = _chain_shape(bijections)
         self.event_dim = (
@@ -66,18 +84,53 @@ class Chain(Bijection):
 
     def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         batch_dim = x.dim() - self.event_dim
-        total = _zeros(x, batch_dim)
-        for part in self.parts:
-            x, ladj = part(x, context)
-            total = total + _sum_to(ladj, batch_dim)
+        total = zero_ladj(x, batch_dim)
+        for step in self._steps(x, context):
+            x, ladj = step(x, context, batch_dim) if isinstance(step, Run) else step(x, context)
+            total = total + sum_to(ladj, batch_dim)
         return x, total
+
+    def _steps(self, x: Tensor, context: Context) -> Sequence[Bijection | Run]:
+        """The parts, in runs where memory is to be saved."""
+        parts: list[Bijection] = list(self.parts)  # type: ignore[arg-type]
+        if self.memory == "store" or not torch.is_grad_enabled() or is_traced():
+            return parts
+        parts = _flat(parts)
+        # What takes no gradients, such as a dequantization in front, has nothing to store.
+        first = next(
+            (i for i, part in enumerate(parts) if takes_gradients(part, x, context)), len(parts)
+        )
+        runs = runs_of(parts[first:], self.memory == "invert", self._note_error)
+        return [*parts[:first], *runs]
+
+    def _note_error(self, error: Tensor) -> None:
+        before = self._inversion_error
+        self._inversion_error = error if before is None else torch.maximum(before, error)
+
+    @property
+    def inversion_error(self) -> float | None:
+        """What inversion was off by in the backward passes so far, with memory="invert".
+
+        The greatest |x̂ − x| / (1 + |x|), x being what went into a run of inverted parts and x̂ what
+        was found of it at the run's far end. None before there was such a pass.
+        """
+        return None if self._inversion_error is None else float(self._inversion_error)
+
+    @property
+    def recompute(self) -> Recompute:  # type: ignore[override]
+        """That of the part of which least can be recomputed."""
+        return least_of(self.parts)  # type: ignore[arg-type]
+
+    def extra_repr(self) -> str:
+        """How training uses memory, where it is saved."""
+        return "" if self.memory == "store" else f"memory={self.memory!r}"
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         batch_dim = z.dim() - self.output_event_dim
-        total = _zeros(z, batch_dim)
+        total = zero_ladj(z, batch_dim)
         for part in reversed(self.parts):
             z, ladj = part.inverse(z, context)  # type: ignore[operator]
-            total = total + _sum_to(ladj, batch_dim)
+            total = total + sum_to(ladj, batch_dim)
         return z, total
 
     def initialize(self, x: Tensor, context: Context = None) -> Tensor:
@@ -114,6 +167,11 @@ class Inverse(Bijection):
         self.context_shape = bijection.context_shape
 
     @property
+    def recompute(self) -> Recompute:  # type: ignore[override]
+        """The original's."""
+        return self.bijection.recompute
+
+    @property
     def output_event_dim(self) -> int:
         """Rank of the event that goes into the original."""
         return self.bijection.event_dim
@@ -133,12 +191,12 @@ class Inverse(Bijection):
         return self.bijection(z, context)
 
 
-def _zeros(x: Tensor, batch_dim: int) -> Tensor:
-    return x.new_zeros(x.shape[:batch_dim], dtype=torch.promote_types(x.dtype, torch.float32))
-
-
-def _sum_to(ladj: Tensor, batch_dim: int) -> Tensor:
-    return ladj.flatten(batch_dim).sum(-1) if ladj.dim() > batch_dim else ladj
+def _flat(parts: Sequence[Bijection]) -> list[Bijection]:
+    """The parts, those of chains among them instead of the chains."""
+    found: list[Bijection] = []
+    for part in parts:
+        found += _flat(list(part.parts)) if isinstance(part, Chain) else [part]  # type: ignore[arg-type]
+    return found
 
 
 def _chain_rank(parts: Sequence[Bijection]) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from diffeo.bijections.base import Bijection
+from diffeo.bijections.base import Bijection, Recompute, least_of
 from diffeo.bijections.chain import common_context
 from diffeo.bijections.elementwise import sum_event
 from diffeo.contexts import Context
@@ -57,6 +57,11 @@ class Columnwise(Bijection):
         # From the arguments alone, so that they are no part of the state that is saved.
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", order.argsort(), persistent=False)
+
+    @property
+    def recompute(self) -> Recompute:  # type: ignore[override]
+        """That of the part of which least can be recomputed."""
+        return least_of(self.parts)  # type: ignore[arg-type]
 
     def _check(self, features: int) -> None:
         seen: set[int] = set()

@@ -1,5 +1,6 @@
 """Couplings: one part of an event is changed, as the other part, which is kept, says."""
 
+import torch
 from torch import Tensor, nn
 
 from diffeo.bijections.base import Bijection
@@ -41,6 +42,7 @@ class Coupling(Bijection):
         self.event_shape = partition.event_shape
         self.event_dim = len(partition.event_shape)
         self.domain, self.codomain = scalar.domain, scalar.codomain
+        self.recompute = "checkpoint" if scalar.iterative else "invert"
         self.context_shape = net.context_shape  # type: ignore[assignment]
 
     def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
@@ -56,6 +58,20 @@ class Coupling(Bijection):
         return self.partition.merge(kept, changed), sum_event(
             ladj, len(self.partition.changed_shape)
         )
+
+    def invert_with_grad(self, z: Tensor, context: Context = None) -> tuple[Tensor, Tensor, Tensor]:
+        """As the base class says, in one pass through the conditioner."""
+        x = z.detach().clone().requires_grad_()
+        kept, _ = self.partition.split(x)
+        params = self.net(kept, context).to(x.dtype)
+        with torch.no_grad():
+            kept_values, changed = self.partition.split(z)
+            changed, _ = self.scalar.inverse(changed, params)
+            # What the conditioner looked at stays what it was: autograd need not know.
+            x.data.copy_(self.partition.merge(kept_values, changed))
+        changed, ladj = self.scalar(self.partition.split(x)[1], params)
+        ladj = sum_event(ladj, len(self.partition.changed_shape))
+        return x, self.partition.merge(kept, changed), ladj
 
     def extra_repr(self) -> str:
         """Says so where there is nothing to keep."""

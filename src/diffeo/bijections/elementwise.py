@@ -35,6 +35,7 @@ class Elementwise(Bijection):
         known = known_shape("Elementwise", as_shape("Elementwise", shape))
         self.event_shape, self.event_dim = known, len(known)
         self.domain, self.codomain = scalar.domain, scalar.codomain
+        self.recompute = "checkpoint" if scalar.iterative else "invert"
         self.params = nn.Parameter(torch.zeros(*known, scalar.num_params))
         self.net = net
         self.context_shape = None if net is None else net.context_shape  # type: ignore[assignment]

@@ -215,6 +215,8 @@ class LeakyReLU(Bijection):
         ValueError: if a is not positive and finite.
     """
 
+    recompute = "invert"
+
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
         if not 0 < slope < math.inf:
@@ -252,6 +254,8 @@ class FixedAffine(Bijection):
         ValueError: if a is 0, a or b is not finite, or the domain is a circle or holds whole
             numbers.
     """
+
+    recompute = "invert"
 
     def __init__(self, scale: float = 1.0, shift: float = 0.0, domain: Support = LINE) -> None:
         super().__init__()
@@ -296,6 +300,7 @@ class Rescale(Bijection):
     """
 
     codomain = UNIT
+    recompute = "invert"
 
     def __init__(self, lower: float, upper: float) -> None:
         super().__init__()

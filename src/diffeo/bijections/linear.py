@@ -34,6 +34,7 @@ class Permutation(Bijection):
 
     domain = None
     codomain = None
+    recompute = "invert"
     order: Tensor
     back: Tensor
 
@@ -87,6 +88,8 @@ class LULinear(Bijection):
         >>> z.shape, ladj.shape
         (torch.Size([5, 2, 3]), torch.Size([5, 2]))
     """
+
+    recompute = "invert"
 
     def __init__(
         self,
@@ -147,6 +150,8 @@ class QRLinear(Bijection):
         Generative Normalizing Flows, arXiv:1901.11137.
     """
 
+    recompute = "invert"
+
     def __init__(
         self,
         features: int,
@@ -203,6 +208,8 @@ class FullLinear(Bijection):
         ValueError: if D is not positive, or `start` is something else.
     Reference: Kingma & Dhariwal, 2018, Glow, arXiv:1807.03039.
     """
+
+    recompute = "invert"
 
     def __init__(self, features: int, start: str = "rotation", bias: bool = True) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from diffeo.bijections.base import Bijection
+from diffeo.bijections.base import Bijection, Recompute
 from diffeo.bijections.elementwise import sum_event
 from diffeo.contexts import Context, Shape, as_shape
 from diffeo.scalars.affine import soft_bound
@@ -37,6 +37,7 @@ class Standardize(Bijection):
         [[-1.0], [1.0]]
     """
 
+    recompute = "invert"
     mean: Tensor
     std: Tensor
 
@@ -93,6 +94,7 @@ class ActNorm(Bijection):
         (True, True)
     """
 
+    recompute = "invert"
     initialized: Tensor
 
     def __init__(
@@ -184,6 +186,11 @@ class BatchNorm(Bijection):
         self.shift = nn.Parameter(torch.zeros(shared)) if affine else None
         self.register_buffer("running_mean", torch.zeros(shared))
         self.register_buffer("running_var", torch.ones(shared))
+
+    @property
+    def recompute(self) -> Recompute:  # type: ignore[override]
+        """Stored in training, where a pass changes the statistics, and its inverse is not it."""
+        return "store" if self.training else "invert"
 
     def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         if self.training:

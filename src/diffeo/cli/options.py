@@ -13,8 +13,8 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
 from diffeo.cli.commands import Train
 
-COMMON = ("standardize", "marginals")
-"""Options of `diffeo.create` that put maps in front of any flow."""
+COMMON = ("standardize", "marginals", "memory")
+"""Options of `diffeo.create` that any flow takes."""
 DEFAULTS = {"standardize": True, "marginals": 8}
 """Where the command differs from `create`: a file's columns come in units and shapes of their own.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diffeo.bijections.base import Bijection
-from diffeo.bijections.chain import Chain
+from diffeo.bijections.chain import Chain, Memory
 from diffeo.contexts import ContextArgument, Shape, as_shape
 from diffeo.density import Density, Flow
 from diffeo.models.front import Supports, front
@@ -88,6 +88,7 @@ def create(
     supports: Supports | None = None,
     standardize: bool = False,
     marginals: int | None = None,
+    memory: Memory = "store",
     **options: Any,
 ) -> Density:
     """Builds a named model.
@@ -111,6 +112,8 @@ def create(
             training data.
         marginals: number of logistics in a learned mixture-CDF map of each element, started at the
             data's quantiles.
+        memory: of training: "store" all that gradients need; "invert", so that memory hardly grows
+            with depth, for more time; or "checkpoint" (see `diffeo.bijections.Chain`).
         **options: the model's own, as `describe_models(name)` lists them.
 
     Returns:
@@ -149,8 +152,8 @@ def create(
         standardize=standardize,
         marginals=marginals,
     )
-    if parts:
-        model = _with_front(name, model, parts)
+    if parts or memory != "store":
+        model = _with_front(name, model, parts, memory)
     arguments: dict[str, Any] = {
         "shape": list(event),
         **{k: _plain(name, k, v) for k, v in chosen.items()},
@@ -161,6 +164,7 @@ def create(
         "supports": None if supports is None else _plain(name, "supports", supports),
         "standardize": standardize or None,
         "marginals": marginals,
+        "memory": memory if memory != "store" else None,
     }
     arguments |= {option: value for option, value in common.items() if value is not None}
     model.config = {"name": name, "arguments": arguments}  # type: ignore[assignment]
@@ -203,14 +207,15 @@ def _there_are(name: object, known: Iterable[str]) -> str:
     return f"{hint} There are: {', '.join(known) or 'none'}"
 
 
-def _with_front(name: str, model: Density, parts: Sequence[Bijection]) -> Density:
+def _with_front(name: str, model: Density, parts: Sequence[Bijection], memory: Memory) -> Density:
     if not isinstance(model, Flow):
         raise TypeError(
-            f"{name}: is not a flow, so levels, supports, standardize and marginals do not apply"
+            f"{name}: is not a flow, so levels, supports, standardize, marginals and memory do not "
+            "apply"
         )
     return Flow(
         model.base,
-        Chain(*parts, *_parts(model.bijection)),
+        Chain(*parts, *_parts(model.bijection), memory=memory),
         context=model.context_shape,
         context_net=model.context_net,
     )

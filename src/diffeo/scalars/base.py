@@ -25,6 +25,8 @@ class ScalarMap(nn.Module, ABC):
     """How many parameters an element takes."""
     domain: Support = LINE
     codomain: Support = LINE
+    iterative: bool = False
+    """Whether the inverse is found by iteration."""
 
     @abstractmethod
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:

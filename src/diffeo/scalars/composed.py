@@ -46,6 +46,7 @@ class Composed(ScalarMap):
         self._sizes = [tau.num_params for tau in maps]
         self.num_params = sum(self._sizes)
         self.domain, self.codomain = maps[0].domain, maps[-1].codomain
+        self.iterative = any(tau.iterative for tau in maps)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and the sum of the logarithms."""

@@ -52,6 +52,7 @@ class DeepSigmoid(ScalarMap):
         arXiv:1804.00779.
     """
 
+    iterative = True
     log_scale_bound = math.log(1000.0)
 
     def __init__(self, units: int = 16, layers: int = 1) -> None:

@@ -43,6 +43,7 @@ class LogisticMixture(ScalarMap):
     Reference: Ho, Chen, Srinivas, Duan & Abbeel, 2019, Flow++, arXiv:1902.00275.
     """
 
+    iterative = True
     log_scale_bound = 12.0
     outer_log_scale_bound = math.log(1000.0)
 

@@ -46,6 +46,8 @@ class SumOfSquares(ScalarMap):
     Reference: Jaini, Selby & Yu, 2019, Sum-of-Squares Polynomial Flow, arXiv:1905.02325.
     """
 
+    iterative = True
+
     def __init__(self, degree: int = 4, polynomials: int = 3, bound: float = 5.0) -> None:
         super().__init__()
         if degree < 0 or polynomials < 1:
