@@ -41,8 +41,8 @@ def close(found, expected, **tolerance):
 
 
 def gradients_are_those_of_the_joined_batch(pair):
-    for kind, (dtype, weighted) in enumerate(together.KINDS):
-        alone = together.gradients(dtype, weighted)
+    for kind, (dtype, weighted, name) in enumerate(together.KINDS):
+        alone = together.gradients(dtype, weighted, name)
         assert sum(torch.tensor(g).abs().sum() for g in alone) > 0.1
         tolerance = 1e-12 if dtype == torch.float64 else 1e-6
         for found in pair[0]:

@@ -14,8 +14,11 @@ from diffeo.train import TrainingInterrupted, fit
 from tests.train.simple import Bell
 
 RANK = int(os.environ.get("RANK", 0))
-KINDS = [(dtype, weighted) for dtype in (torch.float64, torch.float32) for weighted in (0, 1)]
-"""Dtypes, and whether rows have weights."""
+KINDS = [
+    *((dtype, weighted, "maf") for dtype in (torch.float64, torch.float32) for weighted in (0, 1)),
+    (torch.float64, 1, "realnvp"),
+]
+"""Dtypes, whether rows have weights, and models; couplings are recomputed by inversion."""
 
 
 def data(rows=203, dtype=torch.float64):
@@ -23,18 +26,19 @@ def data(rows=203, dtype=torch.float64):
     return torch.randn(rows, 2, generator=generator, dtype=dtype) * torch.tensor([0.5, 2.0])
 
 
-def flow(dtype, seed=0):
+def flow(dtype, seed=0, name="maf"):
     torch.manual_seed(seed)
-    return create("maf", features=2, transforms=2, hidden=(8,)).to(dtype)
+    memory = "invert" if name == "realnvp" else "store"
+    return create(name, features=2, transforms=2, hidden=(8,), memory=memory).to(dtype)
 
 
 def weights(rows):
     return torch.linspace(0.1, 3, rows)
 
 
-def gradients(dtype, weighted):
+def gradients(dtype, weighted, name):
     """The gradients of the first step, on a batch that two can't share evenly."""
-    model, x = flow(dtype), data(dtype=dtype)
+    model, x = flow(dtype, name=name), data(dtype=dtype)
     fit(
         model,
         x,

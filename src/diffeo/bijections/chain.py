@@ -123,7 +123,14 @@ class Chain(Bijection):
 
     def extra_repr(self) -> str:
         """How training uses memory, where it is saved."""
-        return "" if self.memory == "store" else f"memory={self.memory!r}"
+        if self.memory == "store":
+            return ""
+        parts = _flat(list(self.parts))  # type: ignore[arg-type]
+        kept = [part for part in parts if self.memory == "checkpoint" or part.recompute != "invert"]
+        names = ", ".join(sorted({type(part).__name__ for part in kept}))
+        return f"memory={self.memory!r}" + (
+            f"; {len(kept)} of {len(parts)} parts keep their input: {names}" if kept else ""
+        )
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         batch_dim = z.dim() - self.output_event_dim
@@ -189,6 +196,12 @@ class Inverse(Bijection):
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         return self.bijection(z, context)
+
+
+def inversion_error(module: nn.Module) -> float | None:
+    """The greatest `Chain.inversion_error` in a module; None where nothing was inverted."""
+    errors = [part.inversion_error for part in module.modules() if isinstance(part, Chain)]
+    return max((error for error in errors if error is not None), default=None)
 
 
 def _flat(parts: Sequence[Bijection]) -> list[Bijection]:

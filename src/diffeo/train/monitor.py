@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from diffeo.bijections.chain import inversion_error
 from diffeo.train.bar import make_bar
 from diffeo.train.batches import Batch
 from diffeo.train.devices import fork_random
@@ -209,6 +210,8 @@ class Monitor(Callback):
             "rows_per_second": speed,
             "skipped": float(tally.skipped),
         }
+        if (error := inversion_error(module.model)) is not None:
+            metrics["inversion_error"] = error
         for logger in trainer.loggers:
             logger.log_metrics(
                 {k: v for k, v in metrics.items() if math.isfinite(v)}, step=tally.steps
