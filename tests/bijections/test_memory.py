@@ -251,3 +251,30 @@ def test_chains_within_other_maps_say_what_they_can():
     )
     assert Chain(coupling(0), BatchNorm(4)).train().recompute == "store"
     assert Chain(coupling(0), BatchNorm(4)).eval().recompute == "invert"
+
+
+def test_contexts_of_several_parts():
+    context = {"a": torch.randn(ROWS, 2), "b": torch.randn(ROWS)}
+    model = redraw(
+        diffeo.create("realnvp", features=4, context={"a": 2, "b": ()}, hidden=(8,)), 0.2
+    )
+    found = []
+    for memory in ("store", "invert"):
+        model.bijection.memory = memory
+        given = {name: value.clone().requires_grad_() for name, value in context.items()}
+        model.log_prob(rows(torch.float32), given).sum().backward()
+        found.append([given["a"].grad, given["b"].grad])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_of_a_part_are_let_go_before_the_next():
+    chain = deep(6, "invert")
+    seen = []
+    for i, part in enumerate(chain.parts):
+        last = list(part.parameters())[-1]
+        last.register_post_accumulate_grad_hook(lambda _, i=i: seen.append(i))
+    chain(torch.randn(8, FEATURES))[0].sum().backward()
+    done = list(dict.fromkeys(seen))
+    first_of_each = [seen.index(i) for i in range(6)]
+    assert done == [5, 4, 3, 2, 1, 0] and first_of_each == sorted(first_of_each, reverse=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffeo.bijections.base import Bijection, Recompute, least_of, sum_to, zero_ladj
-from diffeo.bijections.memory import Run, runs_of, takes_gradients
+from diffeo.bijections.memory import Recomputed, forgetful, takes_gradients
 from diffeo.contexts import Context, ContextShape, Shape
 from diffeo.solvers import is_traced
 from diffeo.supports import Product, Support
@@ -86,12 +86,12 @@ class Chain(Bijection):
         batch_dim = x.dim() - self.event_dim
         total = zero_ladj(x, batch_dim)
         for step in self._steps(x, context):
-            x, ladj = step(x, context, batch_dim) if isinstance(step, Run) else step(x, context)
+            x, ladj = step(x, context)
             total = total + sum_to(ladj, batch_dim)
         return x, total
 
-    def _steps(self, x: Tensor, context: Context) -> Sequence[Bijection | Run]:
-        """The parts, in runs where memory is to be saved."""
+    def _steps(self, x: Tensor, context: Context) -> Sequence[Bijection | Recomputed]:
+        """The parts, forgetful where memory is to be saved."""
         parts: list[Bijection] = list(self.parts)  # type: ignore[arg-type]
         if self.memory == "store" or not torch.is_grad_enabled() or is_traced():
             return parts
@@ -100,8 +100,8 @@ class Chain(Bijection):
         first = next(
             (i for i, part in enumerate(parts) if takes_gradients(part, x, context)), len(parts)
         )
-        runs = runs_of(parts[first:], self.memory == "invert", self._note_error)
-        return [*parts[:first], *runs]
+        rest = forgetful(parts[first:], self.memory == "invert", self._note_error)
+        return [*parts[:first], *rest]
 
     def _note_error(self, error: Tensor) -> None:
         before = self._inversion_error

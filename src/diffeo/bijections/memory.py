@@ -5,64 +5,72 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from diffeo.bijections.base import Bijection, sum_to, zero_ladj
+from diffeo.bijections.base import Bijection
 from diffeo.contexts import Context
 from diffeo.noise import RandomState
 
+Note = Callable[[Tensor], None]
 
-class Run:
-    """Bijections one after another, of which gradients need the first input and the last output.
 
-    The backward pass goes through them last to first: it finds a part's input from its output, by
-    inversion, computes the part again, with gradients this time, and forgets it. The input of the
-    first part is there already; so a run of one part is a checkpoint.
+class Trail:
+    """What the backward pass of a run of parts goes back along: the output of the next part to do.
 
     Args:
-        part: the first.
         note: is told by every backward pass what inversion was off by: max |x̂ − x| / (1 + |x|), x
-            being the output of the first part and x̂ what was found of it.
+            being the output of the run's first part and x̂ what was found of it.
     """
 
-    def __init__(self, part: Bijection, note: Callable[[Tensor], None]) -> None:
-        self.parts, self._note = [part], note
-
-    def __call__(self, x: Tensor, context: Context, batch_dim: int) -> tuple[Tensor, Tensor]:
-        """z and the log-determinant, summed to the batch."""
-        given = _tensors_of(context)
-        return _Recompute.apply(self, context, batch_dim, len(given), x, *given, *self.learned())  # type: ignore[return-value]
-
-    def learned(self) -> list[nn.Parameter]:
-        """The parameters that take gradients, each once."""
-        all_of_them = (p for part in self.parts for p in part.parameters() if p.requires_grad)
-        return list(dict.fromkeys(all_of_them))
-
-    def compare(self, found: Tensor, true: Tensor) -> None:
-        """Tells the error of inversion, where there was one."""
-        if len(self.parts) > 1 and true.numel():
-            self._note(((found - true).abs() / (1 + true.abs())).amax())
+    def __init__(self, note: Note) -> None:
+        self.output = torch.empty(0)
+        self.note = note
 
 
-def runs_of(
-    parts: Sequence[Bijection], invert: bool, note: Callable[[Tensor], None]
-) -> list[Bijection | Run]:
-    """The parts in runs, as long as they may be; those that must be stored stand alone.
+class Recomputed:
+    """A bijection that keeps for gradients no more than its input, or nothing.
+
+    In a run of them, one after another, the first keeps its input and the last its output. The
+    backward pass goes through them last to first: it finds a part's input from its output, by
+    inversion, computes the part again, with gradients this time, and forgets it. So a run of one
+    part is a checkpoint.
+
+    Args:
+        part: the bijection.
+        trail: of its run.
+    """
+
+    def __init__(self, part: Bijection, trail: Trail) -> None:
+        self.part, self.trail, self.first, self.last = part, trail, False, False
+
+    def __call__(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """z and the log-determinant."""
+        given = _tensors_of(context) if self.part.context_shape is not None else []
+        learned = [parameter for parameter in self.part.parameters() if parameter.requires_grad]
+        return _Recompute.apply(self, context, len(given), x, *given, *learned)  # type: ignore[return-value]
+
+
+def forgetful(parts: Sequence[Bijection], invert: bool, note: Note) -> list[Bijection | Recomputed]:
+    """The parts in runs, as long as they may be; those that must be stored as they are.
 
     Args:
         parts: of a chain.
         invert: False for a run each.
-        note: as in `Run`.
+        note: as in `Trail`.
     """
-    found: list[Bijection | Run] = []
+    found: list[Bijection | Recomputed] = []
     for part in parts:
-        last = found[-1] if found else None
+        before = found[-1] if found else None
         if part.recompute == "store":
             found.append(part)
-        elif invert and part.recompute == "invert" and isinstance(last, Run):
-            last.parts.append(part)
+        elif invert and part.recompute == "invert" and isinstance(before, Recomputed):
+            found.append(Recomputed(part, before.trail))
         else:
-            found.append(Run(part, note))
+            found.append(Recomputed(part, Trail(note)))
+    for before, step, after in zip([None, *found], found, [*found[1:], None], strict=False):
+        if isinstance(step, Recomputed):
+            step.first = not isinstance(before, Recomputed) or before.trail is not step.trail
+            step.last = not isinstance(after, Recomputed) or after.trail is not step.trail
     return found
 
 
@@ -73,61 +81,56 @@ def takes_gradients(part: Bijection, x: Tensor, context: Context) -> bool:
 
 
 class _Recompute(torch.autograd.Function):
-    """A `Run` as one operation of autograd's, with first derivatives only."""
+    """A `Recomputed` as one operation of autograd's, with first derivatives only."""
 
     @staticmethod
     def forward(
-        ctx: Any, run: Run, context: Context, batch_dim: int, given: int, x: Tensor, *others: Tensor
+        ctx: Any, step: Recomputed, context: Context, given: int, x: Tensor, *others: Tensor
     ) -> tuple[Tensor, Tensor]:
-        ctx.run, ctx.batch_dim, ctx.given = run, batch_dim, given
-        ctx.names = tuple(context) if isinstance(context, Mapping) else None
+        ctx.step, ctx.given = step, given
+        ctx.names = tuple(context) if given and isinstance(context, Mapping) else None
         ctx.autocast = _autocast_now(x.device.type)
-        ctx.drew = []
-        z, total = x.view_as(x), zero_ladj(x, batch_dim)
-        for part in run.parts:
-            before = RandomState(x.device)
-            z, ladj = part(z, context)
-            total = total + sum_to(ladj, batch_dim)
-            ctx.drew.append(before if before.has_passed() else None)
-        ctx.save_for_backward(x, z, *others)
-        return z, total
+        before = RandomState(x.device)
+        z, ladj = step.part(x.view_as(x), context)
+        ctx.drew = before if before.has_passed() else None
+        kept = [x] if step.first else [z] if step.last else []
+        ctx.save_for_backward(*kept, *others)
+        return z, ladj
 
     @staticmethod
     def backward(  # type: ignore[override]
-        ctx: Any, grad: Tensor, grad_total: Tensor
+        ctx: Any, grad: Tensor, grad_ladj: Tensor
     ) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # which is what create_graph=True does
             raise RuntimeError(
                 'Chain: what is recomputed has only first derivatives; use memory="store"'
             )
-        run: Run = ctx.run
-        x, z, *others = ctx.saved_tensors
-        needed = ctx.needs_input_grad[4:]
+        step: Recomputed = ctx.step
+        part, trail = step.part, step.trail
+        saved = list(ctx.saved_tensors)
+        end = saved.pop(0) if step.first or step.last else trail.output
+        needed = ctx.needs_input_grad[3:]
         given = [
             tensor.detach().requires_grad_(needs)
-            for tensor, needs in zip(others[: ctx.given], needed[1:], strict=False)
+            for tensor, needs in zip(saved[: ctx.given], needed[1:], strict=False)
         ]
         context = _as_context(given, ctx.names)
-        sums: dict[Tensor, Tensor | None] = dict.fromkeys([*given, *run.learned()])
-        for i, part in reversed(list(enumerate(run.parts))):
-            draws = nullcontext() if ctx.drew[i] is None else ctx.drew[i].again()
-            with torch.enable_grad(), torch.autocast(**ctx.autocast), draws:
-                if i:
-                    start, out, ladj = part.invert_with_grad(z, context)
-                else:
-                    start = x.detach().requires_grad_(needed[0])
-                    out, ladj = part(start, context)
-                    run.compare(found=z, true=out.detach())
-                total = sum_to(ladj, ctx.batch_dim)
-            inputs = [start, *given, *dict.fromkeys(part.parameters())]
-            change, *changes = _gradients((out, total), (grad, grad_total), inputs)
-            grad = torch.zeros_like(start) if change is None else change
-            for tensor, change in zip(inputs[1:], changes, strict=True):
-                if change is not None:
-                    so_far = sums[tensor]
-                    sums[tensor] = change if so_far is None else so_far + change
-            z = start.detach()
-        return None, None, None, None, grad if needed[0] else None, *sums.values()
+        draws = nullcontext() if ctx.drew is None else ctx.drew.again()
+        with torch.enable_grad(), torch.autocast(**ctx.autocast), draws:
+            if step.first:
+                x = end.detach().requires_grad_(needed[0])
+                z, ladj = part(x, context)
+            else:
+                x, z, ladj = part.invert_with_grad(end, context)
+        if step.first and not step.last and z.numel():
+            true = z.detach()
+            trail.note(((trail.output - true).abs() / (1 + true.abs())).amax())
+        trail.output = x.detach()
+        learned = [parameter for parameter in part.parameters() if parameter.requires_grad]
+        found = _gradients((z, ladj), (grad, grad_ladj), [x, *given, *learned])
+        if found[0] is None and needed[0]:  # rounding's output does not change with its input
+            found[0] = torch.zeros_like(x)
+        return None, None, None, *found
 
 
 def _gradients(
