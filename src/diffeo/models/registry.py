@@ -113,7 +113,7 @@ def create(
         marginals: number of logistics in a learned mixture-CDF map of each element, started at the
             data's quantiles.
         memory: of training: "store" all that gradients need; "invert", so that memory hardly grows
-            with depth, for more time; or "checkpoint" (see `diffeo.bijections.Chain`).
+            with depth, for more time; or "checkpoint", between the two (`Chain` says more).
         **options: the model's own, as `describe_models(name)` lists them.
 
     Returns:
