@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from diffeo.bijections.base import Bijection, Recompute, least_of
+from diffeo.bijections.base import Bijection, Recompute, least_of, zero_ladj
 from diffeo.bijections.chain import common_context
 from diffeo.bijections.elementwise import sum_event
 from diffeo.contexts import Context
@@ -95,7 +95,7 @@ class Columnwise(Bijection):
 
     def _run(self, x: Tensor, context: Context, inverse: bool) -> tuple[Tensor, Tensor]:
         *pieces, rest = x.index_select(-1, self.order).split(self._widths, -1)
-        total = x.new_zeros(x.shape[:-1], dtype=torch.promote_types(x.dtype, torch.float32))
+        total = zero_ladj(x, x.dim() - 1)
         done = []
         for part, piece in zip(self.parts, pieces, strict=True):
             mapped, ladj = part.inverse(piece, context) if inverse else part(piece, context)  # type: ignore[operator]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffeo.bijections.base import Bijection
+from diffeo.bijections.base import Bijection, zero_ladj
 from diffeo.contexts import Context, Shape, as_shape
 from diffeo.noise import uniform_noise
 from diffeo.supports import Support
@@ -152,8 +152,7 @@ class DequantizeRange(Bijection):
         return torch.floor(z).clamp(min=self.lower, max=self.upper), self._zeros(z)
 
     def _zeros(self, x: Tensor) -> Tensor:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        return x.new_zeros(x.shape[: x.dim() - self.event_dim], dtype=dtype)
+        return zero_ladj(x, x.dim() - self.event_dim)
 
     def extra_repr(self) -> str:
         """The event shape and the range."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffeo.bijections.base import Bijection
+from diffeo.bijections.base import Bijection, zero_ladj
 from diffeo.bijections.householder import householder_product
 from diffeo.contexts import Context
 from diffeo.scalars.affine import soft_bound
@@ -48,10 +48,10 @@ class Permutation(Bijection):
         self.register_buffer("back", indices.argsort())
 
     def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        return x.index_select(-1, self.order), _zero_ladj(x)
+        return x.index_select(-1, self.order), zero_ladj(x, x.dim() - 1)
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        return z.index_select(-1, self.back), _zero_ladj(z)
+        return z.index_select(-1, self.back), zero_ladj(z, z.dim() - 1)
 
     def extra_repr(self) -> str:
         """The number of features."""
@@ -260,10 +260,6 @@ def _add(x: Tensor, bias: Tensor | None) -> Tensor:
 
 def _subtract(x: Tensor, bias: Tensor | None) -> Tensor:
     return x if bias is None else x - bias
-
-
-def _zero_ladj(x: Tensor) -> Tensor:
-    return x.new_zeros(x.shape[:-1], dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def _expand_ladj(ladj: Tensor, x: Tensor) -> Tensor:

@@ -256,8 +256,8 @@ class Columns:
             DataError: at the first value that lies beyond a feature's bounds, or is a category
                 that is unknown, naming the file, line and column.
         """
-        for line in self.why_impossible(frame):
-            raise DataError(line)
+        if lines := self.why_impossible(frame):
+            raise DataError(lines[0])
 
     def why_impossible(self, frame: "pandas.DataFrame") -> list[str]:
         """A line for each column with values that have no probability, naming the first of them."""
