@@ -15,11 +15,11 @@ with cosine decay, gradients clipped at 5, 5000 steps, the weights that are best
 rows. The difference is that of the test rows' log-likelihoods, a row's being the mean over the
 seeds, with the standard error over rows.
 
-`--models all` is every named model. With `--rows N` there are N training rows, of which `fit` holds
-out a tenth; there is no peer then. Scores are kept in `--runs` by table, model and seed; what is
-there is not made again, so that a long matrix can be run in parts, and `--only-report` makes the
-tables of what there is. `--write` keeps them in benchmarks/results/tables.md (all_models.md with
-`--models all`, small_tables.md with `--rows`).
+`--models all` is every named model. With `--rows N` there are N training rows, drawn by
+`default_rng(0)`, of which `fit` holds out a tenth; there is no peer then. Scores are kept in
+`--runs` by table, model and seed; what is there is not made again, so that a long matrix can be run
+in parts, and `--only-report` makes the tables of what there is. `--write` keeps them in
+benchmarks/results/tables.md (all_models.md with `--models all`, small_tables.md with `--rows`).
 """
 
 import argparse
@@ -60,6 +60,11 @@ class Limits:
     minutes: float
 
 
+def some(x: torch.Tensor, rows: int | None) -> torch.Tensor:
+    """So many rows, drawn: neighbours in a file may be of one kind. All of them for None."""
+    return x if rows is None else x[np.random.default_rng(0).permutation(len(x))[:rows]]
+
+
 def train_model(name: str, parts: Parts, seed: int, limits: Limits) -> Run:
     """A named model with its defaults, as the command line trains it."""
     train, validation, test = parts
@@ -69,7 +74,7 @@ def train_model(name: str, parts: Parts, seed: int, limits: Limits) -> Run:
     if limits.rows is None:
         history = fit(model, train, validation=validation, seed=seed, max_time=max_time)
     else:
-        history = fit(model, train[: limits.rows], seed=seed, max_time=max_time)
+        history = fit(model, some(train, limits.rows), seed=seed, max_time=max_time)
     return Run(score(model, test).numpy(), history.seconds[-1], history.steps[-1])
 
 
@@ -121,7 +126,7 @@ def line(name: str, runs: list[Run], peer: list[Run], simple: dict[str, float]) 
 
 def section(table: str, parts: Parts, done: dict[str, list[Run]], rows: int | None) -> str:
     """The lines of one table, the best model first."""
-    train, test = parts.train[:rows], parts.test
+    train, test = some(parts.train, rows), parts.test
     simple = baselines(train, test, discrete=False)
     peer = done.get("zuko-nsf", [])
     order = sorted(done, key=lambda name: -float(np.mean([run.scores for run in done[name]])))

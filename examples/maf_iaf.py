@@ -57,6 +57,7 @@ def main(out: Path, steps: int) -> dict[str, float]:
     # steps through them; and an IAF built by name, given the MAF's networks, is the same density.
     maf, iaf = maf.double(), iaf.double()
     named = create("iaf", features=SIZES[-1], transforms=5, hidden=(128, 128)).double()
+    named.base.load_state_dict(maf.base.state_dict())
     for theirs, ours in zip(named.bijection.parts, reversed(maf.bijection.parts), strict=True):
         theirs.bijection.load_state_dict(ours.state_dict())
     x, in_one_pass = iaf.sample_and_log_prob(ROWS)

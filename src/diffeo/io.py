@@ -30,7 +30,11 @@ FORMAT = 2
 1: columns are real numbers. 2: columns have kinds and roles.
 """
 _BEFORE_2: dict[str, dict[str, Any]] = {
-    **{name: {"activation": "relu"} for name in ("maf", "iaf", "realnvp", "glow1d", "sos")},
+    **{
+        name: {"activation": "relu", "base": "normal"}
+        for name in ("maf", "iaf", "realnvp", "glow1d")
+    },
+    "sos": {"activation": "relu"},
     **{name: {"affine": False} for name in ("nsf", "nsf_coupling")},
     **{name: {"linear": "none"} for name in ("planar", "radial", "sylvester")},
 }

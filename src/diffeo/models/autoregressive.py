@@ -64,7 +64,13 @@ MAF_TABLES = {
     "maf",
     reference=PAPAMAKARIOS_2017,
     presets={
-        name: {"transforms": 10, "normalization": "batch", "activation": "relu", **options}
+        name: {
+            "transforms": 10,
+            "normalization": "batch",
+            "activation": "relu",
+            "base": "normal",
+            **options,
+        }
         for name, options in MAF_TABLES.items()
     },
 )
@@ -80,7 +86,7 @@ def maf(
     components: int = 10,
     bins: int = 8,
     bound: float = 3.0,
-    base: str = "normal",
+    base: str = "learned_student_t",
     activation: str = "tanh",
     residual: bool = False,
     dropout: float = 0.0,
@@ -99,7 +105,8 @@ def maf(
         bins: of the splines, with scalar="spline".
         bound: of the splines.
         base: one of `diffeo.models.parts.BASES`, or "mixture": a MADE with Gaussian-mixture
-            conditionals (MAF-MoG).
+            conditionals (MAF-MoG). The paper's is normal; affine maps keep its light tails, and
+            learned ones are no worse where they are not needed.
         activation: of the networks; a bounded one, so that rows far from all others don't get
             extreme scales.
         residual: residual MADEs.
@@ -133,7 +140,9 @@ def maf(
 @register(
     "iaf",
     reference=KINGMA_2016,
-    presets={"mnist": {"transforms": 4, "hidden": (320, 320), "activation": "elu"}},
+    presets={
+        "mnist": {"transforms": 4, "hidden": (320, 320), "activation": "elu", "base": "normal"}
+    },
 )
 def iaf(
     shape: Sequence[int],
@@ -146,7 +155,7 @@ def iaf(
     components: int = 10,
     bins: int = 8,
     bound: float = 3.0,
-    base: str = "normal",
+    base: str = "learned_student_t",
     activation: str = "tanh",
     residual: bool = False,
     dropout: float = 0.0,
@@ -166,7 +175,8 @@ def iaf(
         components: of the mixtures, with scalar="logistic_mixture".
         bins: of the splines, with scalar="spline".
         bound: of the splines.
-        base: one of `diffeo.models.parts.BASES`.
+        base: one of `diffeo.models.parts.BASES`; heavy tails that are learned, since affine maps
+            keep those of the base.
         activation: of the networks; a bounded one, so that rows far from all others don't get
             extreme scales.
         residual: residual MADEs.

@@ -120,6 +120,7 @@ REALNVP_TABLES = {"power": 100, "gas": 100, "hepmass": 512, "miniboone": 512, "b
             "hidden": (width, width),
             "normalization": "batch",
             "activation": "relu",
+            "base": "normal",
         }
         for name, width in REALNVP_TABLES.items()
     },
@@ -134,7 +135,7 @@ def realnvp(
     scalar: str = "affine",
     normalization: str = "none",
     components: int = 8,
-    base: str = "normal",
+    base: str = "learned_student_t",
     activation: str = "tanh",
     residual: bool = False,
     dropout: float = 0.0,
@@ -152,7 +153,8 @@ def realnvp(
         scalar: one of `diffeo.models.parts.SCALARS`.
         normalization: "none", "actnorm" or "batch", after each coupling.
         components: of a logistic mixture, where that is the scalar.
-        base: one of `diffeo.models.parts.BASES`.
+        base: one of `diffeo.models.parts.BASES`; heavy tails that are learned, since affine maps
+            keep those of the base.
         activation: of the networks; a bounded one, so that rows far from all others don't get
             extreme scales.
         residual: residual networks.
@@ -195,6 +197,7 @@ NSF_COUPLING_TABLES = {
             "hidden": options["hidden"],
             "residual": True,
             "activation": "relu",
+            "base": "normal",
             "dropout": options.get("dropout", 0.0),
         }
         for name, options in NSF_COUPLING_TABLES.items()
@@ -210,7 +213,7 @@ def glow1d(
     linear: str = "lu",
     normalization: str = "actnorm",
     components: int = 8,
-    base: str = "normal",
+    base: str = "learned_student_t",
     activation: str = "tanh",
     residual: bool = False,
     dropout: float = 0.0,
@@ -229,7 +232,8 @@ def glow1d(
         linear: one of `diffeo.models.parts.LINEARS`.
         normalization: "actnorm", "batch" or "none".
         components: of a logistic mixture, where that is the scalar.
-        base: one of `diffeo.models.parts.BASES`.
+        base: one of `diffeo.models.parts.BASES`; heavy tails that are learned, since affine maps
+            keep those of the base.
         activation: of the networks; a bounded one, so that rows far from all others don't get
             extreme scales.
         residual: residual networks.

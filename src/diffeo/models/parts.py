@@ -28,8 +28,11 @@ BASES = (
     "conditional_normal",
     "logistic",
     "student_t",
+    "learned_student_t",
     "gaussian_mixture",
 )
+LEARNED_DF = 10.0
+"""Where learned degrees of freedom start; they stay between a tenth and ten times that."""
 SCALARS = ("additive", "affine", "spline", "logistic_mixture", "sos", "deep_sigmoid")
 LINEARS = ("none", "reverse", "permutation", "lu", "qr", "full")
 NORMALIZATIONS = ("none", "actnorm", "batch")
@@ -85,6 +88,8 @@ def base_named(name: str, base: str, features: int, context: int) -> Density:
         return ConditionalNormal(shape, context=context)
     if base == "learned_normal":
         return Normal(shape, learned=True)
+    if base == "learned_student_t":
+        return StudentT(shape, df=LEARNED_DF, learned=True)
     if base == "gaussian_mixture":
         return GaussianMixture(shape)
     return {"normal": Normal, "logistic": Logistic, "student_t": StudentT}[base](shape)
