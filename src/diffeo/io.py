@@ -32,10 +32,10 @@ FORMAT = 2
 _BEFORE_2: dict[str, dict[str, Any]] = {
     **{
         name: {"activation": "relu", "base": "normal"}
-        for name in ("maf", "iaf", "realnvp", "glow1d")
+        for name in ("maf", "iaf", "realnvp", "glow1d", "sos")
     },
-    "sos": {"activation": "relu"},
-    **{name: {"affine": False} for name in ("nsf", "nsf_coupling")},
+    **{name: {"affine": False, "base": "normal"} for name in ("nsf", "nsf_coupling")},
+    "naf": {"base": "normal"},
     **{name: {"linear": "none"} for name in ("planar", "radial", "sylvester")},
 }
 DEFAULTS_BEFORE = {1: _BEFORE_2}

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import diffeo
+from diffeo.bases import Normal, StudentT
 from diffeo.bijections import Autoregressive, Coupling, LULinear
 from diffeo.models import MODELS
 from diffeo.scalars import Composed, RationalQuadraticSpline
@@ -31,9 +32,8 @@ def test_an_affine_map_reaches_spreads_that_a_splines_interval_does_not():
     reached = {}
     for affine in (False, True):
         torch.manual_seed(1)
-        model = diffeo.create(
-            "nsf", features=2, transforms=1, hidden=(16,), linear="none", affine=affine
-        )
+        small = {"transforms": 1, "hidden": (16,), "linear": "none", "base": "normal"}
+        model = diffeo.create("nsf", features=2, affine=affine, **small)
         options = {"max_steps": 80, "evaluate_every": 80, "average": None, "progress": False}
         reached[affine] = fit(model, x, learning_rate=0.03, **options).best_validation
     assert reached[True] > reached[False] + 1
@@ -69,3 +69,29 @@ def test_affine_scales_stay_small_for_far_rows_except_in_the_papers_presets(name
     assert far.min() > -1e8
     for preset in MODELS[name].presets.values():
         assert preset["activation"] in ("relu", "elu")
+
+
+TAILED = ["maf", "iaf", "nsf", "naf", "sos", "realnvp", "glow1d", "nsf_coupling"]
+
+
+@pytest.mark.parametrize("name", TAILED)
+def test_the_tails_of_the_base_are_learned_except_in_the_papers_presets(name):
+    base = diffeo.create(name, features=3).base
+    assert isinstance(base, StudentT)
+    assert any(parameter.requires_grad for parameter in base.df.parameters())
+    for preset in MODELS[name].presets:
+        assert isinstance(diffeo.create(name, preset=preset, features=3).base, Normal)
+
+
+def test_learned_tails_do_not_give_far_rows_up():
+    """Student t of 2 degrees of freedom: rows to train on, and others further out."""
+    draws = torch.distributions.StudentT(2.0)
+    x, new = draws.sample((600, 4)), draws.sample((4000, 4))
+    reached = {}
+    for base in ("normal", "learned_student_t"):
+        torch.manual_seed(1)
+        model = diffeo.create("realnvp", features=4, transforms=2, hidden=(16,), base=base)
+        fit(model, x, max_steps=150, average=None, progress=False, learning_rate=3e-3)
+        with torch.no_grad():
+            reached[base] = float(model.log_prob(new).mean())
+    assert reached["learned_student_t"] > reached["normal"] + 1

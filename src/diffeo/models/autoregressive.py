@@ -105,8 +105,8 @@ def maf(
         bins: of the splines, with scalar="spline".
         bound: of the splines.
         base: one of `diffeo.models.parts.BASES`, or "mixture": a MADE with Gaussian-mixture
-            conditionals (MAF-MoG). The paper's is normal; affine maps keep its light tails, and
-            learned ones are no worse where they are not needed.
+            conditionals (MAF-MoG). Its tails become the flow's, so they are learned (the paper's
+            is normal).
         activation: of the networks; a bounded one, so that rows far from all others don't get
             extreme scales.
         residual: residual MADEs.
@@ -175,8 +175,8 @@ def iaf(
         components: of the mixtures, with scalar="logistic_mixture".
         bins: of the splines, with scalar="spline".
         bound: of the splines.
-        base: one of `diffeo.models.parts.BASES`; heavy tails that are learned, since affine maps
-            keep those of the base.
+        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
+            are learned (the papers' is normal).
         activation: of the networks; a bounded one, so that rows far from all others don't get
             extreme scales.
         residual: residual MADEs.
@@ -211,7 +211,8 @@ NSF_TABLES = {
     "nsf",
     reference=DURKAN_2019,
     presets={
-        name: {"transforms": 10, "affine": False, **options} for name, options in NSF_TABLES.items()
+        name: {"transforms": 10, "affine": False, "base": "normal", **options}
+        for name, options in NSF_TABLES.items()
     },
 )
 def nsf(
@@ -224,7 +225,7 @@ def nsf(
     bound: float = 3.0,
     affine: bool = True,
     linear: str = "lu",
-    base: str = "normal",
+    base: str = "learned_student_t",
     activation: str = "relu",
     residual: bool = True,
     dropout: float = 0.0,
@@ -243,7 +244,8 @@ def nsf(
             interval. The paper's have none; heavy tails, and a spread that depends on the other
             columns, want one.
         linear: one of `diffeo.models.parts.LINEARS`.
-        base: one of `diffeo.models.parts.BASES`.
+        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
+            are learned (the papers' is normal).
         activation: of the networks.
         residual: residual MADEs, as in the paper.
         dropout: rate in the networks.
@@ -302,6 +304,7 @@ def _monotone_flow(
             "units": 16,
             "layers": 1,
             "activation": "elu",
+            "base": "normal",
         }
     },
 )
@@ -315,7 +318,7 @@ def naf(
     layers: int = 1,
     order: str = "reverse",
     normalization: str = "none",
-    base: str = "normal",
+    base: str = "learned_student_t",
     activation: str = "elu",
 ) -> Flow:
     """Neural autoregressive flow: each variable through a small monotone network.
@@ -332,7 +335,8 @@ def naf(
         layers: hidden layers of the monotone network.
         order: of the variables: "reverse" at every other step, "random", or "same".
         normalization: "none", "actnorm" or "batch", after each step.
-        base: one of `diffeo.models.parts.BASES`.
+        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
+            are learned (the papers' is normal).
         activation: of the MADEs.
     """
     at_least("naf", 1, units=units, layers=layers)
@@ -356,6 +360,7 @@ SOS_TABLES = {"power": 100, "gas": 100, "hepmass": 512, "miniboone": 512, "bsds3
             "polynomials": 5,
             "normalization": "batch",
             "activation": "relu",
+            "base": "normal",
         }
         for name, width in SOS_TABLES.items()
     },
@@ -370,7 +375,7 @@ def sos(
     polynomials: int = 5,
     order: str = "reverse",
     normalization: str = "none",
-    base: str = "normal",
+    base: str = "learned_student_t",
     activation: str = "tanh",
 ) -> Flow:
     """Sum-of-squares polynomial flow: each variable through an increasing polynomial.
@@ -387,7 +392,8 @@ def sos(
         polynomials: how many squares are summed.
         order: of the variables: "reverse" at every other step, "random", or "same".
         normalization: "none", "actnorm" or "batch", after each step.
-        base: one of `diffeo.models.parts.BASES`.
+        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
+            are learned (the papers' is normal).
         activation: of the networks. A bounded one: for rows far from all others a network of
             rectifiers asks for extreme coefficients, and polynomials of polynomials explode.
     """

@@ -153,8 +153,8 @@ def realnvp(
         scalar: one of `diffeo.models.parts.SCALARS`.
         normalization: "none", "actnorm" or "batch", after each coupling.
         components: of a logistic mixture, where that is the scalar.
-        base: one of `diffeo.models.parts.BASES`; heavy tails that are learned, since affine maps
-            keep those of the base.
+        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
+            are learned (the papers' is normal).
         activation: of the networks; a bounded one, so that rows far from all others don't get
             extreme scales.
         residual: residual networks.
@@ -232,8 +232,8 @@ def glow1d(
         linear: one of `diffeo.models.parts.LINEARS`.
         normalization: "actnorm", "batch" or "none".
         components: of a logistic mixture, where that is the scalar.
-        base: one of `diffeo.models.parts.BASES`; heavy tails that are learned, since affine maps
-            keep those of the base.
+        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
+            are learned (the papers' is normal).
         activation: of the networks; a bounded one, so that rows far from all others don't get
             extreme scales.
         residual: residual networks.
@@ -262,7 +262,7 @@ def glow1d(
     "nsf_coupling",
     reference=DURKAN_2019,
     presets={
-        name: {"transforms": 10, "affine": False, **options}
+        name: {"transforms": 10, "affine": False, "base": "normal", **options}
         for name, options in NSF_COUPLING_TABLES.items()
     },
 )
@@ -277,7 +277,7 @@ def nsf_coupling(
     affine: bool = True,
     linear: str = "lu",
     partition: str = "alternate",
-    base: str = "normal",
+    base: str = "learned_student_t",
     activation: str = "relu",
     residual: bool = True,
     dropout: float = 0.0,
@@ -295,7 +295,8 @@ def nsf_coupling(
         affine: whether each spline follows an affine map, as in `nsf`; the paper's have none.
         linear: one of `diffeo.models.parts.LINEARS`.
         partition: "alternate", "halves", or "random" (new halves at every other step).
-        base: one of `diffeo.models.parts.BASES`.
+        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
+            are learned (the papers' is normal).
         activation: of the networks.
         residual: residual networks, as in the paper.
         dropout: rate in the networks.
