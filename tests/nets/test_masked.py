@@ -1,0 +1,95 @@
+"""Blocks of masked products: the numbers of the whole product, from fewer multiplications."""
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd import gradcheck, gradgradcheck
+from torch.nn import functional as F
+
+from diffeo.nets import MADE
+from diffeo.nets.masked import MaskedLinear
+
+
+def staircase(rows: int, columns: int, steps: int) -> torch.Tensor:
+    """Each row sees as many columns as its degree of `steps`."""
+    below = torch.arange(columns) * steps // columns
+    return torch.arange(rows)[:, None] * steps // rows >= below[None, :]
+
+
+MASKS = {
+    "down": staircase(192, 160, 5),
+    "up": staircase(192, 160, 5).flip(0),
+    "from the right": staircase(192, 160, 5).flip(1),
+    "many steps": staircase(256, 256, 200),
+    "rows and columns without any": F.pad(staircase(192, 160, 4), (40, 40, 30, 30)),
+}
+
+
+def layer_of(mask: torch.Tensor) -> MaskedLinear:
+    torch.manual_seed(0)
+    return MaskedLinear(mask)
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("batch", [(), (5,), (2, 3), (0,)])
+def test_blocks_give_what_the_whole_product_gives(name, batch):
+    layer = layer_of(MASKS[name]).double()
+    with torch.no_grad():
+        layer.weight[~MASKS[name]] = torch.nan  # never read
+        plain = layer.weight.where(MASKS[name], 0.0).requires_grad_()
+        layer.weight.nan_to_num_(0.5)
+    x = torch.randn(*batch, layer.in_features, dtype=torch.float64, requires_grad=True)
+    assert layer._in_blocks(x)
+    z, expected = layer(x), F.linear(x, plain, layer.bias)
+    torch.testing.assert_close(z, expected)
+    grad = torch.randn_like(z)
+    ours = torch.autograd.grad(z, [x, layer.weight, layer.bias], grad)
+    theirs = torch.autograd.grad(expected, [x, plain, layer.bias], grad)
+    for got, want in zip(ours, (theirs[0], theirs[1] * MASKS[name], theirs[2]), strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_gradients_have_gradients():
+    layer = layer_of(MASKS["down"]).double()
+    x = torch.randn(2, layer.in_features, dtype=torch.float64, requires_grad=True)
+    assert layer._in_blocks(x)
+    assert gradcheck(lambda x: layer(x).tanh(), x, fast_mode=True)
+    assert gradgradcheck(lambda x: layer(x).tanh(), x, fast_mode=True)
+
+
+def test_blocks_multiply_about_half(monkeypatch):
+    net = MADE(63, 2, (512, 512))
+    multiplied = 0
+    addmm = torch.addmm
+
+    def counted(bias, weight, x, **out):
+        nonlocal multiplied
+        multiplied += weight.numel()
+        return addmm(bias, weight, x, **out)
+
+    monkeypatch.setattr(torch, "addmm", counted)
+    with torch.no_grad():
+        net(torch.zeros(1, 63))
+    masks = [part.mask for part in net.modules() if isinstance(part, MaskedLinear)]
+    used, all_of_them = (sum(float(f(mask)) for mask in masks) for f in (torch.sum, torch.numel))
+    assert used <= multiplied < 0.6 * all_of_them
+
+
+def test_a_layer_that_is_dense_or_small_is_not_cut():
+    x = torch.zeros(1, 160)
+    assert not layer_of(torch.ones(192, 160))._in_blocks(x)
+    assert not layer_of(staircase(24, 16, 4))._in_blocks(torch.zeros(1, 16))
+    shuffled = MASKS["down"][torch.randperm(192, generator=torch.Generator().manual_seed(0))]
+    assert not layer_of(shuffled)._in_blocks(x)
+
+
+def test_autocast_and_tracing_take_the_whole_product():
+    layer = layer_of(MASKS["down"])
+    x = torch.randn(3, 160)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    jacobian = torch.func.vmap(torch.func.jacrev(layer))(x)
+    torch.testing.assert_close(jacobian[0], layer.weight * layer.mask)
+    nn.init.constant_(layer.bias, 1.0)
+    exported = torch.export.export(layer, (x,)).module()
+    torch.testing.assert_close(exported(x), layer(x))
