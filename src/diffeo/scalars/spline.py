@@ -8,11 +8,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffeo.scalars.base import ScalarMap
+from diffeo.scalars.spline_gradient import SplineForward
+from diffeo.solvers import is_traced
 from diffeo.supports import LINE, Support
 
-MIN_WIDTH = 1e-3
-MIN_HEIGHT = 1e-3
+LEAST_SHARE = 1e-3
+"""Of a bin in the whole width, and in the whole height."""
 MIN_DERIVATIVE = 1e-3
+OFFSET = math.log(math.expm1(1 - MIN_DERIVATIVE))
+"""Makes the derivative 1 at 0."""
 TAILS = ("linear", "bounded", "circular")
 
 
@@ -61,7 +65,7 @@ class RationalQuadraticSpline(ScalarMap):
         upper: float | None = None,
     ) -> None:
         super().__init__()
-        most = round(1 / max(MIN_WIDTH, MIN_HEIGHT)) - 1
+        most = round(1 / LEAST_SHARE) - 1
         if not 1 <= bins <= most:
             raise ValueError(f"RationalQuadraticSpline: bins must be 1 … {most}, got {bins}")
         if tails not in TAILS:
@@ -69,6 +73,7 @@ class RationalQuadraticSpline(ScalarMap):
                 f"RationalQuadraticSpline: tails must be one of {', '.join(TAILS)}; got {tails!r}"
             )
         self.bins, self.tails = bins, tails
+        self.shared = 1 - LEAST_SHARE * bins
         self.lower, self.upper = _interval(tails, bound, lower, upper)
         derivatives = {"linear": bins - 1, "bounded": bins + 1, "circular": bins}[tails]
         self.num_params = 2 * bins + derivatives
@@ -80,6 +85,13 @@ class RationalQuadraticSpline(ScalarMap):
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx; x and 0 outside the interval."""
+        same = x.shape == params.shape[:-1] and x.dtype == params.dtype
+        if self.tails == "linear" and same and not is_traced():
+            return SplineForward.apply(x, params, self)  # type: ignore[return-value]
+        return self.define(x, params)
+
+    def define(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` is, by its formulas."""
         inside = (x >= self.lower) & (x <= self.upper)
         knots_x, knots_z, slopes, raw = self._knots(params)
         part = self._bin(x, knots_x, knots_x, knots_z, slopes, raw)
@@ -117,13 +129,27 @@ class RationalQuadraticSpline(ScalarMap):
         """x_k, z_k, the slopes of the bins, and the derivatives before their softplus."""
         k = self.bins
         widths, heights, raw = params.split([k, k, self.num_params - 2 * k], dim=-1)
-        widths, heights = _share(widths, MIN_WIDTH), _share(heights, MIN_HEIGHT)
+        widths, heights = self.shares(widths.softmax(-1), heights.softmax(-1))
         if self.tails == "linear":
             raw = F.pad(raw, (1, 1))
         elif self.tails == "circular":
             raw = torch.cat([raw, raw[..., :1]], dim=-1)
         # Slopes come from the shares: differences of knots would lose digits in thin bins.
         return self._positions(widths), self._positions(heights), heights / widths, raw
+
+    def shares(self, *parts: Tensor) -> tuple[Tensor, ...]:
+        """Parts of a whole that sum to one, none too small."""
+        return tuple(LEAST_SHARE + self.shared * part for part in parts)
+
+    @staticmethod
+    def derivative(raw: Tensor) -> Tensor:
+        """The derivative at a knot; 1 for 0."""
+        return MIN_DERIVATIVE + F.softplus(raw + OFFSET)
+
+    @staticmethod
+    def derivative_slope(raw: Tensor) -> Tensor:
+        """That of `derivative`."""
+        return torch.sigmoid(raw + OFFSET)
 
     def _positions(self, shares: Tensor) -> Tensor:
         inner = self.lower + (self.upper - self.lower) * shares[..., :-1].cumsum(-1)
@@ -148,7 +174,13 @@ class RationalQuadraticSpline(ScalarMap):
         s = slopes.expand(*batch, self.bins).gather(-1, index)[..., 0]
         # With the knots themselves θ stays within [0, 1] under rounding.
         return _Bin(
-            left, right - left, bottom, top - bottom, s, _derivative(raw0), _derivative(raw1)
+            left,
+            right - left,
+            bottom,
+            top - bottom,
+            s,
+            self.derivative(raw0),
+            self.derivative(raw1),
         )
 
     def extra_repr(self) -> str:
@@ -189,15 +221,6 @@ def _interval(
             f"RationalQuadraticSpline: the interval [{low}, {high}] is empty or infinite"
         )
     return low, high
-
-
-def _share(raw: Tensor, least: float) -> Tensor:
-    return least + (1 - least * raw.shape[-1]) * raw.softmax(-1)
-
-
-def _derivative(raw: Tensor) -> Tensor:
-    offset = math.log(math.expm1(1 - MIN_DERIVATIVE))  # makes it 1 at 0
-    return MIN_DERIVATIVE + F.softplus(raw + offset)
 
 
 def _denominator(part: _Bin, theta: Tensor, rest: Tensor) -> Tensor:

@@ -1,0 +1,90 @@
+"""The spline's fast forward map against its definition: values, gradients, and their gradients."""
+
+import pytest
+import torch
+from torch.autograd import grad, gradcheck, gradgradcheck
+
+from diffeo.scalars import RationalQuadraticSpline
+from diffeo.scalars import spline as module
+
+
+def setting(bins: int, scale: float, shape=(40, 7), dtype=torch.float64):
+    spline = RationalQuadraticSpline(bins=bins, bound=2.5)
+    x = 2 * torch.randn(*shape, dtype=dtype)
+    x.view(-1)[:6] = torch.tensor([0.0, 2.5, -2.5, 2.6, -40.0, 1e30])
+    params = scale * torch.randn(*shape, spline.num_params, dtype=dtype)
+    return spline, x.requires_grad_(), params.requires_grad_()
+
+
+def rows_last(params: torch.Tensor) -> torch.Tensor:
+    """The same numbers, with the rows of the batch last in memory."""
+    return params.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("layout", [lambda p: p, rows_last], ids=["rows first", "rows last"])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 10.0])
+@pytest.mark.parametrize("bins", [1, 2, 8])
+def test_value_and_gradients_are_those_of_the_definition(bins, scale, layout):
+    spline, x, params = setting(bins, scale)
+    params = layout(params.detach()).requires_grad_()
+    found, expected = spline(x, params), spline.define(x, params)
+    weights = [torch.randn_like(z) for z in found]
+    ours, theirs = (grad(out, (x, params), weights) for out in (found, expected))
+    for got, want in zip((*found, *ours), (*expected, *theirs), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+
+
+def test_one_gradient_alone():
+    spline, x, params = setting(5, 1.0)
+    for wanted in (x, params):
+        fixed = [t if t is wanted else t.detach() for t in (x, params)]
+        (ours,) = grad(spline(*fixed)[0].sum(), wanted)
+        (theirs,) = grad(spline.define(*fixed)[0].sum(), wanted)
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (9,), (2, 3, 4)])
+def test_any_shape(shape):
+    spline = RationalQuadraticSpline(bins=4)
+    x = torch.randn(shape).requires_grad_()
+    params = torch.randn(*shape, spline.num_params).requires_grad_()
+    for got, want in zip(spline(x, params), spline.define(x, params), strict=True):
+        torch.testing.assert_close(got, want, rtol=2e-5, atol=2e-5)
+        assert got.shape == x.shape
+    assert grad(spline(x, params)[0].sum(), params)[0].shape == params.shape
+
+
+def test_gradients_have_gradients():
+    spline = RationalQuadraticSpline(bins=3)
+    x = torch.tensor([-3.5, -1.0, 0.3, 2.0], dtype=torch.float64, requires_grad=True)
+    params = torch.randn(4, spline.num_params, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(spline, (x, params))
+    assert gradgradcheck(spline, (x, params))
+
+
+def test_in_float32_it_errs_no_more_than_the_definition():
+    spline, x, params = setting(8, 3.0, (5_000,), torch.float32)
+    exact = [t.detach().double().requires_grad_() for t in (x, params)]
+    weights = torch.randn(2, 5_000)
+
+    def everything(function, inputs):
+        out = function(*inputs)
+        grads = grad(out, inputs, [w.to(out[0].dtype) for w in weights])
+        return [t.detach().double() for t in (*out, *grads)]
+
+    truth = everything(spline.define, exact)
+    ours, plain = (everything(f, (x, params)) for f in (spline.forward, spline.define))
+    for got, other, true in zip(ours, plain, truth, strict=True):
+        assert (got - true).norm() <= 1.5 * (other - true).norm()
+
+
+def test_the_fast_map_is_what_runs(monkeypatch):
+    """Eagerly with parameters an element each; broadcast ones, and traces, take the definition."""
+    spline, x, params = setting(4, 1.0)
+    monkeypatch.setattr(module.SplineForward, "apply", lambda *_: ("fast", "fast"))
+    assert spline(x, params) == ("fast", "fast")
+    assert spline(x, params[0])[0].shape == x.shape
+    assert torch.func.vmap(spline)(x, params)[0].shape == x.shape
+    circular = RationalQuadraticSpline(bins=4, tails="circular")
+    inside = x.detach().clamp(-3, 3)
+    assert circular(inside, torch.zeros(40, 7, circular.num_params, dtype=x.dtype))[0].shape
