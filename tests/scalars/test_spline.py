@@ -53,19 +53,21 @@ def test_knots_go_to_knots(tails, dtype):
     """Each knot, the neighbours of each in the dtype, and the ends."""
     spline = RationalQuadraticSpline(bins=7, tails=tails)
     params = 3 * torch.randn(30, 1, spline.num_params, dtype=dtype)
-    knots_x, knots_z, _, raw = spline._knots(params)
-    x, z = knots_x[:, 0], knots_z[:, 0]
-    infinity = torch.tensor(math.inf, dtype=dtype)
+    knots_x, knots_z, _, raw = spline._knots(params.double())
+    exact_x, exact_z = knots_x[:, 0], knots_z[:, 0]
+    x, infinity = exact_x.to(dtype), torch.tensor(math.inf, dtype=dtype)
     for near in (x, torch.nextafter(x, infinity), torch.nextafter(x, -infinity)):
         near = near.clamp(spline.lower, spline.upper)
-        close = 4 * torch.finfo(dtype).eps * spline.upper * 1e3 + 1e3 * (near - x).abs()
+        close = 4 * torch.finfo(dtype).eps * spline.upper * 1e3 + 1e3 * (near - exact_x).abs()
         found, ladj = spline.forward(near, params)
         back, ladj_back = spline.inverse(found, params)
-        assert ((found - z).abs() <= close).all() and ladj.isfinite().all()
-        assert ((back - x).abs() <= 1e3 * close).all() and ladj_back.isfinite().all()
-    found, ladj = spline.forward(x, params)
-    assert torch.equal(found[:, :-1], z[:, :-1])
-    torch.testing.assert_close(found, z)
+        assert ((found - exact_z).abs() <= close).all()
+        assert ((back - near).abs() <= 1e3 * close).all() and ladj_back.isfinite().all()
+        _, exact = spline.define(near.double(), params.double())
+        torch.testing.assert_close(ladj, exact.to(dtype), rtol=2e-6, atol=2e-6)
+    found, ladj = spline.forward(exact_x, params.double())
+    assert torch.equal(found[:, :-1], exact_z[:, :-1])
+    torch.testing.assert_close(found, exact_z)
     expected = (1e-3 + softplus(raw[:, 0] + OFFSET)).log().expand_as(ladj)
     torch.testing.assert_close(ladj, expected, rtol=1e-4, atol=1e-5)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffeo.scalars.base import ScalarMap
-from diffeo.scalars.spline_gradient import SplineForward
+from diffeo.scalars.spline_planes import SplineForward, spline_inverse, widen
 from diffeo.solvers import is_traced
 from diffeo.supports import LINE, Support
 
@@ -85,13 +85,13 @@ class RationalQuadraticSpline(ScalarMap):
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx; x and 0 outside the interval."""
-        same = x.shape == params.shape[:-1] and x.dtype == params.dtype
-        if self.tails == "linear" and same and not is_traced():
+        if self._in_planes(x, params):
             return SplineForward.apply(x, params, self)  # type: ignore[return-value]
         return self.define(x, params)
 
     def define(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` is, by its formulas."""
+        """What `forward` is, by its formulas, in float64."""
+        dtype, x, params = x.dtype, widen(x), widen(params)
         inside = (x >= self.lower) & (x <= self.upper)
         knots_x, knots_z, slopes, raw = self._knots(params)
         part = self._bin(x, knots_x, knots_x, knots_z, slopes, raw)
@@ -99,11 +99,24 @@ class RationalQuadraticSpline(ScalarMap):
         rest = 1 - theta
         rise = part.s * theta * theta + part.d0 * theta * rest
         z = part.bottom + part.height * rise / _denominator(part, theta, rest)
-        log_slope = _log_slope(part, theta, rest)
-        return self._outside(z, x, inside), torch.where(inside, log_slope, 0.0)
+        log_slope = torch.where(inside, _log_slope(part, theta, rest), 0.0)
+        return self._outside(z, x, inside).to(dtype), log_slope.to(dtype)
+
+    def _in_planes(self, x: Tensor, params: Tensor) -> bool:
+        """Whether the fast way does: an element each, eagerly, with tails that are the identity."""
+        same = x.shape == params.shape[:-1] and x.dtype == params.dtype
+        return self.tails == "linear" and same and not is_traced()
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """x and log dx/dz; z and 0 outside the interval."""
+        learning = torch.is_grad_enabled() and (z.requires_grad or params.requires_grad)
+        if self._in_planes(z, params) and not learning:
+            return spline_inverse(z, params, self)
+        return self.define_inverse(z, params)
+
+    def define_inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """What `inverse` is, by its formulas, in float64."""
+        dtype, z, params = z.dtype, widen(z), widen(params)
         inside = (z >= self.lower) & (z <= self.upper)
         knots_x, knots_z, slopes, raw = self._knots(params)
         part = self._bin(z, knots_z, knots_x, knots_z, slopes, raw)
@@ -117,8 +130,8 @@ class RationalQuadraticSpline(ScalarMap):
         theta = torch.where(positive, low, r) / total
         rest = torch.where(positive, r, high) / total
         x = part.left + part.width * theta
-        log_slope = _log_slope(part, theta, rest)
-        return self._outside(x, z, inside), torch.where(inside, -log_slope, 0.0)
+        ladj = torch.where(inside, -_log_slope(part, theta, rest), 0.0)
+        return self._outside(x, z, inside).to(dtype), ladj.to(dtype)
 
     def _outside(self, out: Tensor, x: Tensor, inside: Tensor) -> Tensor:
         # Rounding may leave the interval by an ulp; the gradient is not to notice.
@@ -129,7 +142,7 @@ class RationalQuadraticSpline(ScalarMap):
         """x_k, z_k, the slopes of the bins, and the derivatives before their softplus."""
         k = self.bins
         widths, heights, raw = params.split([k, k, self.num_params - 2 * k], dim=-1)
-        widths, heights = self.shares(widths.softmax(-1), heights.softmax(-1))
+        widths, heights = self.share(widths.softmax(-1)), self.share(heights.softmax(-1))
         if self.tails == "linear":
             raw = F.pad(raw, (1, 1))
         elif self.tails == "circular":
@@ -137,9 +150,9 @@ class RationalQuadraticSpline(ScalarMap):
         # Slopes come from the shares: differences of knots would lose digits in thin bins.
         return self._positions(widths), self._positions(heights), heights / widths, raw
 
-    def shares(self, *parts: Tensor) -> tuple[Tensor, ...]:
+    def share(self, part: Tensor) -> Tensor:
         """Parts of a whole that sum to one, none too small."""
-        return tuple(LEAST_SHARE + self.shared * part for part in parts)
+        return LEAST_SHARE + self.shared * part
 
     @staticmethod
     def derivative(raw: Tensor) -> Tensor:
