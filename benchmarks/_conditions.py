@@ -5,6 +5,9 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+# Some virtual machines announce AMX and do not have it: products in bfloat16 then end the process.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
+
 
 def processor() -> str:
     """The processor's name, as well as the system tells it."""

@@ -31,7 +31,12 @@ def flows(scalar: str) -> tuple[nn.Module, nn.Module]:
     """diffeo's flow and zuko's, of the same architecture."""
     if scalar == "affine":
         mine = diffeo.create(
-            "maf", features=FEATURES, transforms=TRANSFORMS, hidden=HIDDEN, activation="relu"
+            "maf",
+            features=FEATURES,
+            transforms=TRANSFORMS,
+            hidden=HIDDEN,
+            activation="relu",
+            base="normal",
         )
         peer = zuko.flows.MAF(FEATURES, transforms=TRANSFORMS, hidden_features=HIDDEN)
     else:
@@ -42,6 +47,7 @@ def flows(scalar: str) -> tuple[nn.Module, nn.Module]:
             hidden=HIDDEN,
             scalar="spline",
             bound=5.0,
+            base="normal",
         )
         peer = zuko.flows.NSF(FEATURES, transforms=TRANSFORMS, hidden_features=HIDDEN, bins=BINS)
     for model in (mine, peer):

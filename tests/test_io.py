@@ -8,7 +8,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffeo.io import CONFIG, FORMAT, WEIGHTS, ModelFileError, load, read_config, save
+from diffeo.bases import Logistic, Normal
+from diffeo.io import (
+    CONFIG,
+    DEFAULTS_BEFORE,
+    FORMAT,
+    WEIGHTS,
+    ModelFileError,
+    load,
+    read_config,
+    save,
+)
 from diffeo.models import MODELS, create
 
 FIXTURE = Path(__file__).parent / "fixtures" / "format1"
@@ -260,6 +270,13 @@ def test_format_1_is_read_for_ever():
         {"name": "weight", "kind": "real"},
     ]
     assert config["training"] == {"best_validation": -2.5, "stopped": "max_steps"}
+
+
+@pytest.mark.parametrize("name", [n for n, m in MODELS.items() if "base" in m.options])
+def test_bases_of_format_1_are_what_they_were(name):
+    """Its files have what was asked for alone; all but NICE had a normal base then."""
+    base = create(name, features=3, **DEFAULTS_BEFORE[1].get(name, {})).base
+    assert type(base) is (Logistic if name == "nice" else Normal)
 
 
 @pytest.mark.parametrize(

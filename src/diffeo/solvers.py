@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch._higher_order_ops.while_loop import while_loop
+from torch.autograd import forward_ad
 
 Monotone = Callable[[Tensor], tuple[Tensor, Tensor]]
 """x ↦ (f(x), log f′(x)), element by element, f increasing."""
@@ -15,8 +16,13 @@ _SLACK = 10
 
 
 def is_traced() -> bool:
-    """Whether tensors may have no values to look at: in compile, export and `torch.func`."""
-    return torch.compiler.is_compiling() or _in_transform()
+    """Whether only plain operations will do: in compile, export, `torch.func`, forward-mode AD."""
+    return torch.compiler.is_compiling() or _in_transform() or forward_ad._current_level >= 0
+
+
+def is_batched(*gradients: Tensor) -> bool:
+    """Whether a backward pass is for many gradients at once (`is_grads_batched`)."""
+    return any(torch._C._functorch.is_legacy_batchedtensor(g) for g in gradients)  # type: ignore[attr-defined]
 
 
 def _in_transform() -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.autograd import grad, gradcheck, gradgradcheck
+from torch.autograd import forward_ad, grad, gradcheck, gradgradcheck
 
 from diffeo.scalars import RationalQuadraticSpline
 from diffeo.scalars import spline as module
@@ -68,12 +68,62 @@ def test_any_shape(shape):
     assert grad(spline(x, params)[0].sum(), params)[0].shape == params.shape
 
 
-def test_gradients_have_gradients():
+@pytest.mark.parametrize("wanted", [(0,), (1,), (0, 1)], ids=["x", "params", "both"])
+def test_gradients_have_gradients_and_come_in_batches(wanted):
     spline = RationalQuadraticSpline(bins=3)
-    x = torch.tensor([-3.5, -1.0, 0.3, 2.0], dtype=torch.float64, requires_grad=True)
-    params = torch.randn(4, spline.num_params, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(spline, (x, params))
-    assert gradgradcheck(spline, (x, params))
+    x = torch.tensor([-3.5, -1.0, 0.3, 2.0], dtype=torch.float64)
+    inputs = [x, torch.randn(4, spline.num_params, dtype=torch.float64)]
+    inputs = [t.requires_grad_(i in wanted) for i, t in enumerate(inputs)]
+    assert gradcheck(spline, inputs, check_batched_grad=True)
+    assert gradgradcheck(spline, inputs)
+
+
+def test_derivatives_forward():
+    spline, x, params = setting(4, 1.0)
+    tangents = torch.randn_like(x), torch.randn_like(params)
+    functions = (spline.forward, spline.define), (spline.inverse, spline.define_inverse)
+    for fast, definition in functions:
+        with torch.no_grad():
+            ours, theirs = (torch.func.jvp(f, (x, params), tangents) for f in (fast, definition))
+        torch.testing.assert_close(ours, theirs)
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(x.detach(), tangents[0])
+            tangent = forward_ad.unpack_dual(fast(dual, params.detach())[0]).tangent
+        assert tangent is not None and tangent.isfinite().all()
+
+
+def test_what_comes_out_may_be_changed_in_place():
+    spline, x, params = setting(4, 1.0)
+    (expected,) = grad(spline(x, params)[0].sum(), x)
+    z, ladj = spline(x, params)
+    with torch.no_grad():
+        ladj.mul_(0)
+    assert torch.equal(grad(z.sum(), x)[0], expected)
+    spline(x, params)[1].mul_(2).sum().backward()
+
+
+@pytest.mark.parametrize("layout", [lambda p: p, rows_last], ids=["rows first", "rows last"])
+def test_what_is_not_finite_outside_stays_there(layout):
+    spline, x, params = setting(4, 1.0)
+    with torch.no_grad():
+        params[x.abs() > 2.5] = torch.inf
+    params = layout(params.detach()).requires_grad_()
+    z, ladj = spline(x, params)
+    assert z.isfinite().all() and ladj.isfinite().all() and z.is_contiguous()
+    weight = torch.where(x.abs() > 2.5, torch.inf, 1.0)
+    of_x, of_params = grad(ladj, (x, params), weight)
+    inside = x.abs() <= 2.5
+    assert of_x[inside].isfinite().all() and of_params[inside].isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_takes_the_definition(dtype):
+    spline, x, params = setting(8, 1.0, dtype=torch.float32)
+    x, params = x.detach().clamp(-5, 5).to(dtype), params.detach().to(dtype)
+    z, _ = spline(x, params)
+    assert z.dtype == dtype
+    exact, _ = spline.define(x.double(), params.double())
+    torch.testing.assert_close(z, exact.to(dtype))
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0, 30.0])

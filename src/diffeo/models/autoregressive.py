@@ -104,9 +104,9 @@ def maf(
         components: of the mixtures, with base="mixture" or scalar="logistic_mixture".
         bins: of the splines, with scalar="spline".
         bound: of the splines.
-        base: one of `diffeo.models.parts.BASES`, or "mixture": a MADE with Gaussian-mixture
-            conditionals (MAF-MoG). Its tails become the flow's, so they are learned (the paper's
-            is normal).
+        base: one of `diffeo.models.parts.BASES`; the tails of the base become the flow's, so by
+            default they are learned (the paper's is normal). Or "mixture": a MADE with
+            Gaussian-mixture conditionals (MAF-MoG).
         activation: of the networks; a bounded one, so that rows far from all others don't get
             extreme scales.
         residual: residual MADEs.
@@ -175,8 +175,8 @@ def iaf(
         components: of the mixtures, with scalar="logistic_mixture".
         bins: of the splines, with scalar="spline".
         bound: of the splines.
-        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
-            are learned (the papers' is normal).
+        base: one of `diffeo.models.parts.BASES`. Its tails become the flow's, so by
+            default they are learned; the papers' is normal.
         activation: of the networks; a bounded one, so that rows far from all others don't get
             extreme scales.
         residual: residual MADEs.
@@ -244,8 +244,8 @@ def nsf(
             interval. The paper's have none; heavy tails, and a spread that depends on the other
             columns, want one.
         linear: one of `diffeo.models.parts.LINEARS`.
-        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
-            are learned (the papers' is normal).
+        base: one of `diffeo.models.parts.BASES`. Its tails become the flow's, so by
+            default they are learned; the papers' is normal.
         activation: of the networks.
         residual: residual MADEs, as in the paper.
         dropout: rate in the networks.
@@ -335,8 +335,8 @@ def naf(
         layers: hidden layers of the monotone network.
         order: of the variables: "reverse" at every other step, "random", or "same".
         normalization: "none", "actnorm" or "batch", after each step.
-        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
-            are learned (the papers' is normal).
+        base: one of `diffeo.models.parts.BASES`. Its tails become the flow's, so by
+            default they are learned; the papers' is normal.
         activation: of the MADEs.
     """
     at_least("naf", 1, units=units, layers=layers)
@@ -392,8 +392,8 @@ def sos(
         polynomials: how many squares are summed.
         order: of the variables: "reverse" at every other step, "random", or "same".
         normalization: "none", "actnorm" or "batch", after each step.
-        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
-            are learned (the papers' is normal).
+        base: one of `diffeo.models.parts.BASES`. Its tails become the flow's, so by
+            default they are learned; the papers' is normal.
         activation: of the networks. A bounded one: for rows far from all others a network of
             rectifiers asks for extreme coefficients, and polynomials of polynomials explode.
     """

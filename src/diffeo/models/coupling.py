@@ -153,8 +153,8 @@ def realnvp(
         scalar: one of `diffeo.models.parts.SCALARS`.
         normalization: "none", "actnorm" or "batch", after each coupling.
         components: of a logistic mixture, where that is the scalar.
-        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
-            are learned (the papers' is normal).
+        base: one of `diffeo.models.parts.BASES`. Its tails become the flow's, so by
+            default they are learned; the papers' is normal.
         activation: of the networks; a bounded one, so that rows far from all others don't get
             extreme scales.
         residual: residual networks.
@@ -232,8 +232,8 @@ def glow1d(
         linear: one of `diffeo.models.parts.LINEARS`.
         normalization: "actnorm", "batch" or "none".
         components: of a logistic mixture, where that is the scalar.
-        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
-            are learned (the papers' is normal).
+        base: one of `diffeo.models.parts.BASES`. Its tails become the flow's, so by
+            default they are learned; the papers' is normal.
         activation: of the networks; a bounded one, so that rows far from all others don't get
             extreme scales.
         residual: residual networks.
@@ -295,8 +295,8 @@ def nsf_coupling(
         affine: whether each spline follows an affine map, as in `nsf`; the paper's have none.
         linear: one of `diffeo.models.parts.LINEARS`.
         partition: "alternate", "halves", or "random" (new halves at every other step).
-        base: one of `diffeo.models.parts.BASES`; its tails become the flow's, so they
-            are learned (the papers' is normal).
+        base: one of `diffeo.models.parts.BASES`. Its tails become the flow's, so by
+            default they are learned; the papers' is normal.
         activation: of the networks.
         residual: residual networks, as in the paper.
         dropout: rate in the networks.

@@ -1,5 +1,6 @@
 """Linear layers, some of whose weights are held at zero, and which don't pay for those."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -7,10 +8,12 @@ from torch import Tensor, nn
 from torch.autograd.function import Function
 from torch.nn import functional as F
 
-from diffeo.solvers import is_traced
+from diffeo.solvers import is_batched, is_traced
 
-START = 2_000.0
-"""What starting a product costs, in multiplications for each row of the input."""
+START = 6_000.0
+"""What a product costs beside its multiplications, in multiplications for each row of the input."""
+LEAST_ROWS = 128
+"""Fewer rows are not worth more products than one."""
 MOST_STEPS = 64
 """Of a longer staircase, so many of its steps are where blocks may end."""
 
@@ -22,9 +25,10 @@ class MaskedLinear(nn.Linear):
     products are with zeros. Then the rows of W are taken in blocks, and a block is multiplied with
     those columns alone that one of its rows uses; backward, it is columns and the rows that use
     them. The blocks are chosen once, for the least cost in multiplications, each product being
-    charged `START` for itself; where one block is the cheapest, the layer is the plain one. So it
-    is on accelerators, where starting products costs more than multiplying, in autocast, and where
-    the computation is traced. Blocks and the plain product differ by rounding only.
+    charged `START` for each row; where one block is the cheapest, the layer is the plain one. So it
+    is for few rows, on accelerators, where starting products costs more than multiplying, in
+    autocast, and where the computation is traced. Blocks and the plain product differ by rounding
+    only.
 
     Args:
         mask: M, True where a weight is in use. Shape (out, in).
@@ -32,7 +36,7 @@ class MaskedLinear(nn.Linear):
     """
 
     def __init__(self, mask: Tensor) -> None:
-        # Masked weights are never read, so what their start is does not matter.
+        # Masked weights are multiplied by 0, so what their start is does not matter.
         super().__init__(mask.shape[1], mask.shape[0])
         self.mask: Tensor
         self.register_buffer("mask", mask.to(self.weight.dtype), persistent=False)
@@ -40,13 +44,15 @@ class MaskedLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """(W ⊙ M) x + b."""
+        masked = self.weight * self.mask
         if self._in_blocks(input):
-            return _BlockProduct.apply(input, self.weight, self.bias, self.mask, self._blocks)  # type: ignore[return-value]
-        return F.linear(input, self.weight * self.mask, self.bias)
+            return _BlockProduct.apply(input, masked, self.bias, self._blocks)  # type: ignore[return-value]
+        return F.linear(input, masked, self.bias)
 
     def _in_blocks(self, input: Tensor) -> bool:
         return (
-            len(self._blocks.of_rows) > 1
+            len(self._blocks.of_matrix) > 1
+            and input.numel() >= LEAST_ROWS * self.in_features
             and input.device.type == "cpu"
             and input.dtype == self.weight.dtype
             and not torch.is_autocast_enabled("cpu")
@@ -55,7 +61,7 @@ class MaskedLinear(nn.Linear):
 
 
 class _Block(NamedTuple):
-    """Neighbouring rows, and the range of columns that they use."""
+    """Neighbouring rows of a matrix, and the range of columns that they use."""
 
     rows: slice
     columns: slice
@@ -64,52 +70,63 @@ class _Block(NamedTuple):
 class _Blocks(NamedTuple):
     """The blocks of a matrix and of its transpose."""
 
-    of_rows: list[_Block]
-    of_columns: list[_Block]
+    of_matrix: list[_Block]
+    of_transpose: list[_Block]
 
 
 class _BlockProduct(Function):
-    """x, W, b ↦ (W ⊙ M) x + b, block by block both ways.
+    """x, W, b ↦ W x + b for a W with zeros outside its blocks, block by block both ways.
 
-    What it makes has the rows of a batch last in memory: a block of units is one stretch of it, and
-    so are the parameters of one kind, which scalar maps go through one after the other.
+    What it makes has the rows of a batch last in memory, so that a block of units is one stretch of
+    it.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor, blocks: _Blocks
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, blocks: _Blocks
     ) -> Tensor:
-        masked, columns = weight * mask, x.reshape(-1, x.shape[-1]).T
-        out = x.new_empty(len(weight), columns.shape[1])
-        for block in blocks.of_rows:
-            part = masked[block.rows, block.columns]
-            torch.addmm(bias[block.rows, None], part, columns[block.columns], out=out[block.rows])
-        ctx.save_for_backward(x, weight, mask)
-        ctx.masked, ctx.blocks = masked, blocks
-        return out.T.reshape(*x.shape[:-1], len(weight))
+        out = _rows_last(x, len(weight))
+        inputs, outputs = _columns(x), _columns(out)
+        for rows, columns in blocks.of_matrix:
+            part = weight[rows, columns]
+            torch.addmm(bias[rows, None], part, inputs[columns], out=outputs[rows])
+        ctx.save_for_backward(x, weight)
+        ctx.blocks = blocks
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight, mask = ctx.saved_tensors
-        columns, grads = (t.reshape(-1, t.shape[-1]).T for t in (x, grad))
+        x, weight = ctx.saved_tensors
+        inputs, grads = _columns(x), _columns(grad)
+        if torch.is_grad_enabled() or is_batched(grad):  # Plain operations have their gradients.
+            return grad @ weight, grads @ inputs.T, grads.sum(1), None
         of_x = of_weight = of_bias = None
-        if torch.is_grad_enabled():  # The gradients are to have gradients.
-            return grad @ (weight * mask), (grads @ columns.T) * mask, grads.sum(1), None, None
         if ctx.needs_input_grad[0]:
-            of_columns = torch.empty_like(columns, memory_format=torch.contiguous_format)
-            for block in ctx.blocks.of_columns:
-                part = ctx.masked[block.columns, block.rows]
-                torch.mm(part.T, grads[block.columns], out=of_columns[block.rows])
-            of_x = of_columns.T.reshape(x.shape)
+            of_x = _rows_last(x, x.shape[-1])
+            of_inputs = _columns(of_x)
+            for rows, columns in ctx.blocks.of_transpose:
+                torch.mm(weight.T[rows, columns], grads[columns], out=of_inputs[rows])
         if ctx.needs_input_grad[1]:
             of_weight = torch.zeros_like(weight)
-            for block in ctx.blocks.of_rows:
-                out = of_weight[block.rows, block.columns]
-                torch.mm(grads[block.rows], columns[block.columns].T, out=out)
-            of_weight *= mask
+            for rows, columns in ctx.blocks.of_matrix:
+                torch.mm(grads[rows], inputs[columns].T, out=of_weight[rows, columns])
         if ctx.needs_input_grad[2]:
             of_bias = grads.sum(1)
-        return of_x, of_weight, of_bias, None, None
+        return of_x, of_weight, of_bias, None
+
+
+def _columns(x: Tensor) -> Tensor:
+    """(*batch, n) ↦ (n, rows)."""
+    return x.reshape(-1, x.shape[-1]).T
+
+
+def _rows_last(like: Tensor, width: int) -> Tensor:
+    """A tensor (*batch, width) with the batch last in memory."""
+    batch = like.shape[:-1]
+    strides = [math.prod(batch[i + 1 :]) for i in range(len(batch))]
+    return torch.empty_strided(
+        (*batch, width), (*strides, math.prod(batch)), dtype=like.dtype, device=like.device
+    )
 
 
 def _staircase(mask: Tensor) -> list[_Block]:
@@ -120,11 +137,14 @@ def _staircase(mask: Tensor) -> list[_Block]:
     """
     used = mask.bool()
     rows, columns = used.shape
-    place = torch.arange(columns)
+    whole = _Block(slice(0, rows), slice(0, columns))
+    if used.numel() == 0:
+        return [whole]
+    place = torch.arange(columns, device=used.device)
     first = torch.where(used, place, columns).amin(1)
     last = torch.where(used, place + 1, 0).amax(1)
     changed = (first[1:] != first[:-1]) | (last[1:] != last[:-1])
-    ends = torch.cat([changed.nonzero()[:, 0] + 1, torch.tensor([rows])])
+    ends = torch.cat([changed.nonzero()[:, 0].cpu() + 1, torch.tensor([rows])])
     if len(ends) > MOST_STEPS:
         ends = ends[torch.linspace(0, len(ends) - 1, MOST_STEPS).long()]
     starts = torch.cat([torch.tensor([0]), ends[:-1]])
@@ -142,7 +162,6 @@ def _staircase(mask: Tensor) -> list[_Block]:
                 best, chosen = here, i
         cost.append(best)
         before.append(chosen)
-    whole = _Block(slice(0, rows), slice(0, columns))
     blocks, j = [], len(ends)
     while j:
         i = before[j]

@@ -90,7 +90,7 @@ class RationalQuadraticSpline(ScalarMap):
         return self.define(x, params)
 
     def define(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` is, by its formulas, in float64."""
+        """What `forward` is, by its formulas, in float64 where there is one."""
         dtype, x, params = x.dtype, widen(x), widen(params)
         inside = (x >= self.lower) & (x <= self.upper)
         knots_x, knots_z, slopes, raw = self._knots(params)
@@ -105,7 +105,8 @@ class RationalQuadraticSpline(ScalarMap):
     def _in_planes(self, x: Tensor, params: Tensor) -> bool:
         """Whether the fast way does: an element each, eagerly, with tails that are the identity."""
         same = x.shape == params.shape[:-1] and x.dtype == params.dtype
-        return self.tails == "linear" and same and not is_traced()
+        full = x.dtype in (torch.float32, torch.float64)
+        return self.tails == "linear" and same and full and not is_traced()
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """x and log dx/dz; z and 0 outside the interval."""
@@ -115,7 +116,7 @@ class RationalQuadraticSpline(ScalarMap):
         return self.define_inverse(z, params)
 
     def define_inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        """What `inverse` is, by its formulas, in float64."""
+        """What `inverse` is, by its formulas, in float64 where there is one."""
         dtype, z, params = z.dtype, widen(z), widen(params)
         inside = (z >= self.lower) & (z <= self.upper)
         knots_x, knots_z, slopes, raw = self._knots(params)

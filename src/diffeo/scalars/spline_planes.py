@@ -8,12 +8,14 @@ from torch import Tensor
 from torch.autograd.function import Function
 from torch.nn import functional as F
 
+from diffeo.solvers import is_batched
+
 if TYPE_CHECKING:
     from diffeo.scalars.spline import RationalQuadraticSpline
 
-# Parameters are taken with their own axis first, (P, N), so that operations go along memory. What
-# lies beyond an edge is told by 0 and 1 in the dtype of x, since comparing, choosing and adding up
-# truth values takes several times as long as arithmetic.
+# Parameters are taken with their own axis first, (P, N), so that operations go along memory. Which
+# knots lie below x is told by 0 and 1 in the dtype of x, since comparing and adding up truth values
+# takes several times as long as arithmetic.
 
 
 class SplineForward(Function):
@@ -47,33 +49,30 @@ class SplineForward(Function):
         turned = _is_turned(params)
         flat = _flat(x, turned)
         table = _Table.of(spline, _planes(params, turned))
+        inside = flat.abs() <= spline.upper
         within = flat.clamp(spline.lower, spline.upper)
         beyond, start, size, found = table.find(spline, within, axis=0)
         exact = (widen(within) - start[0]) / size[0]
         theta, rho = exact.to(x.dtype), (1 - exact).to(x.dtype)
         n, d, a = _terms(theta, rho, found)
         z = (start[1] + found.h * (n / d)).clamp(spline.lower, spline.upper).to(x.dtype)
-        inside = _told(torch.le, flat.abs(), spline.upper)
-        log_slope = (a.log() + 2 * (found.s / d).log()) * inside
+        log_slope = a.log() + 2 * (found.s / d).log()
         ctx.spline, ctx.turned = spline, turned
-        ctx.save_for_backward(x, params)
-        ctx.kept = table.parts.to(x.dtype), beyond, inside, theta, rho, found, log_slope
-        z = _with_outside(z, inside, flat, spline)
-        return _as_rows(z, x, turned), _as_rows(log_slope, x, turned)
+        parts = table.parts.to(x.dtype)
+        ctx.save_for_backward(x, params, parts, beyond, inside, theta, rho, log_slope, *found)
+        z, ladj = torch.where(inside, z, flat), torch.where(inside, log_slope, 0.0)
+        return _as_rows(z, x, turned), _as_rows(ladj, x, turned)
 
     @staticmethod
     def backward(ctx: Any, of_z: Tensor, of_log: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, params = ctx.saved_tensors
-        spline = ctx.spline
-        if torch.is_grad_enabled():  # The gradients are to have gradients.
-            defined = spline.define(x, params)
-            wanted = [t for t in (x, params) if t.requires_grad]
-            found = iter(torch.autograd.grad(defined, wanted, (of_z, of_log), create_graph=True))
-            return *(next(found) if t.requires_grad else None for t in (x, params)), None
-        parts, beyond, inside, theta, rho, found, log_slope = ctx.kept
+        x, params, parts, beyond, inside, theta, rho, log_slope, *kept = ctx.saved_tensors
+        spline, found = ctx.spline, _Bin(*kept)
+        if torch.is_grad_enabled() or is_batched(of_z, of_log):
+            return *_defined_gradients(ctx, x, params, of_z, of_log), None
         w, h, s, d0, d1, raw0, raw1 = found
         whole_z = _flat(of_z, ctx.turned)
-        g_z, g_log = whole_z * inside, _flat(of_log, ctx.turned) * inside
+        g_z = torch.where(inside, whole_z, 0.0)
+        g_log = torch.where(inside, _flat(of_log, ctx.turned), 0.0)
 
         both, squares = theta * rho, theta * theta + rho * rho
         n, d, a = _terms(theta, rho, found)
@@ -87,7 +86,9 @@ class SplineForward(Function):
         g_0 = z_d * both * (1 - ratio) + log_a * rho * rho - log_d * both
         g_1 = log_a * theta * theta - z_d * both * ratio - log_d * both
         g_x = g_theta / w
-        of_x = _as_rows(g_x + (whole_z - g_z), x, ctx.turned) if ctx.needs_input_grad[0] else None
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = _as_rows(torch.where(inside, g_x, whole_z), x, ctx.turned)
         if not ctx.needs_input_grad[1]:
             return of_x, None, None
 
@@ -128,9 +129,9 @@ def spline_inverse(
     rho = torch.lerp(high, r, positive) / total
     x = (start[0] + found.w * theta).clamp(spline.lower, spline.upper).to(z.dtype)
     _, d, a = _terms(theta, rho, found)
-    inside = _told(torch.le, flat.abs(), spline.upper)
-    ladj = (a.log() + 2 * (found.s / d).log()) * -inside
-    x = _with_outside(x, inside, flat, spline)
+    inside = flat.abs() <= spline.upper
+    ladj = torch.where(inside, -(a.log() + 2 * (found.s / d).log()), 0.0)
+    x = torch.where(inside, x, flat)
     return _as_rows(x, z, turned), _as_rows(ladj, z, turned)
 
 
@@ -192,13 +193,14 @@ class _Table(NamedTuple):
         share = self.shares.gather(1, both)[:, 0]
         raw0, raw1 = self.raw.gather(0, here)[0], self.raw.gather(0, here + 1)[0]
         d0, d1 = spline.derivative(raw0), spline.derivative(raw1)
-        shape = _Bin(*size.to(dtype), (share[1] / share[0]).to(dtype), d0, d1, raw0, raw1)
-        return beyond, start, size, shape
+        w, h = size.to(dtype)
+        s = (share[1] / share[0]).to(dtype)
+        return beyond, start, size, _Bin(w, h, s, d0, d1, raw0, raw1)
 
 
 def widen(x: Tensor) -> Tensor:
-    """x in float64, where the device has it."""
-    return x if x.device.type == "mps" else x.double()
+    """x in float64, on devices that have it."""
+    return x.double() if x.device.type in ("cpu", "cuda") else x
 
 
 def _terms(theta: Tensor, rho: Tensor, found: _Bin) -> tuple[Tensor, Tensor, Tensor]:
@@ -209,11 +211,17 @@ def _terms(theta: Tensor, rho: Tensor, found: _Bin) -> tuple[Tensor, Tensor, Ten
     return n, d, found.d1 * first + 2 * found.s * both + found.d0 * last
 
 
-def _with_outside(
-    out: Tensor, inside: Tensor, x: Tensor, spline: "RationalQuadraticSpline"
-) -> Tensor:
-    """What was found between the ends, x beyond: hardshrink(x) is x there, and 0 between them."""
-    return out * inside + F.hardshrink(x, spline.upper)
+def _defined_gradients(
+    ctx: Any, x: Tensor, params: Tensor, of_z: Tensor, of_log: Tensor
+) -> tuple[Tensor | None, ...]:
+    """What autograd makes of the definition: gradients that have gradients, or that are many."""
+    again = torch.is_grad_enabled()
+    inputs = [t if again else t.detach().requires_grad_() for t in (x, params)]
+    with torch.enable_grad():
+        defined = ctx.spline.define(*inputs)
+    wanted = [t for t, needed in zip(inputs, ctx.needs_input_grad, strict=False) if needed]
+    found = iter(torch.autograd.grad(defined, wanted, (of_z, of_log), create_graph=again))
+    return tuple(next(found) if needed else None for needed in ctx.needs_input_grad[:2])
 
 
 def _into_shares(
@@ -255,7 +263,9 @@ def _planes(params: Tensor, turned: bool) -> Tensor:
 
 
 def _as_rows(flat: Tensor, like: Tensor, turned: bool) -> Tensor:
-    return flat.reshape(like.mT.shape).mT if turned else flat.reshape(like.shape)
+    rows = torch.empty(like.shape, dtype=like.dtype, device=like.device)
+    (rows.mT if turned else rows).copy_(flat.reshape(like.mT.shape if turned else like.shape))
+    return rows
 
 
 def _as_params(planes: Tensor, like: Tensor, turned: bool) -> Tensor:
