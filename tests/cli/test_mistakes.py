@@ -177,7 +177,6 @@ def test_a_folder_that_is_no_model_gets_one_line(diffeo, empty, trained, tables)
         (["--weight", "powr"], "'powr'"),
         (["--weight", "power"], "power"),
         (["--precision", "16"], "precision must be one of"),
-        (["--resume"], "nothing to resume"),
         (["--marginals", "0"], "marginals"),
     ],
 )

@@ -98,6 +98,15 @@ def test_overwriting_starts_anew(stopped, diffeo, empty):
     assert "is finished" in diffeo(*train("--resume")).mistake
 
 
+def test_with_nothing_to_resume_a_run_begins(diffeo, empty):
+    """So that a command that is repeated until it succeeds may always say --resume."""
+    make_table(200).to_csv("t.csv", index=False)
+    outcome = diffeo(*train("--resume", "--json"))
+    assert outcome.status == 0
+    assert any("to resume from" in line for line in json.loads(outcome.out)["warnings"])
+    assert "is a file" in diffeo(*train("--resume", out="t.csv")).mistake
+
+
 def test_what_a_killed_run_left_is_no_hindrance(diffeo, empty):
     make_table(200).to_csv("t.csv", index=False)
     Path("a/unfinished").mkdir(parents=True)  # killed before it wrote its settings

@@ -118,7 +118,11 @@ def test_malformed_files_are_refused(tmp_path, name, content, says):
         ),
         ('a\n"1,234,567.5"\n', "(remove the commas between thousands: 1234567.5)"),
         ("a,b\n1,2\n3,\n", "FILE, line 3, column 'b': a value is missing"),
-        ("a,b\n1,NA\n3,nan\n", "FILE, line 2, column 'b': a value is missing (and 1 more"),
+        ("a,b\n1,NA\n3,nan\n4,5\n", "FILE, line 2, column 'b': a value is missing (and 1 more"),
+        (
+            "a,b\n1,NA\n3,nan\n",
+            "column 'b': every value is missing; leave the column out (--drop b)",
+        ),
         ("a,b\n1,2\n-inf,2\n", "FILE, line 3, column 'a': the value is infinite"),
         ("a,b\n1e60,2\n", "FILE, line 2, column 'a': 1e+60 is too large for torch.float32"),
         ('a,b\n1,"2"\n"3\n",x\n', "FILE, line 4, column 'b': 'x' is not a number"),

@@ -89,6 +89,7 @@ def test_blocks_leave_out_a_third_and_more(monkeypatch):
     assert used <= multiplied < 0.65 * all_of_them
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
 def test_a_layer_that_is_dense_or_small_is_not_cut():
     x = torch.zeros(LEAST_ROWS, 160)
     assert layer_of(MASKS["down"])._in_blocks(x)

@@ -93,17 +93,21 @@ def check_samples(density: Density, context=None) -> None:
 
 
 def check_sample_and_log_prob(density: Density, context=None, *, bound: float) -> None:
-    """The log-probabilities that come with samples are those of `log_prob`, at any temperature."""
+    """The log-probabilities that come with samples are those of `log_prob`, at any temperature.
+
+    A sample is rounded as its size has it, so the bound is also relative to that.
+    """
     for temperature in (1.0, 0.7) if density.scalable else (1.0,):
         x, log_prob = density.sample_and_log_prob(5, context, temperature=temperature)
         assert x.shape == (*log_prob.shape, *density.event_shape)
         assert not log_prob.requires_grad and not x.requires_grad
         if density.exact:
+            size = 1 + x.abs().flatten(log_prob.dim()).amax(-1)
             close(
-                log_prob,
-                density.log_prob(x, context),
+                log_prob / size,
+                density.log_prob(x, context) / size,
                 bound,
-                f"log_prob of samples at temperature {temperature}",
+                f"log_prob of samples at temperature {temperature}, over their size",
             )
 
 

@@ -85,6 +85,7 @@ def zuko_maf(context: int) -> tuple[nn.Module, diffeo.Density]:
         transforms=3,
         hidden=(width, 2 * width),
         activation="relu",
+        base="normal",
     )
     for step, part in zip(peer.transform.transforms, ours.bijection.parts, strict=True):
         layers = [layer for layer in step.hyper if hasattr(layer, "mask")]
@@ -117,6 +118,7 @@ def nflows_nsf(residual: bool, bins: int = 5) -> tuple[nn.Module, diffeo.Density
         bins=bins,
         affine=False,
         residual=residual,
+        base="normal",
     ).double()  # bounds are converted in copying, which float32 would round
     linears, splines = ours.bijection.parts[::2], ours.bijection.parts[1::2]
     transforms: list[nn.Module] = []

@@ -7,7 +7,7 @@ import torch
 
 import diffeo
 from diffeo.data import Columns
-from diffeo.report import gather, report
+from diffeo.report import gather, material, report
 from diffeo.report.page import Grid, Picture
 from diffeo.table import Table
 from diffeo.train import History, score
@@ -126,6 +126,9 @@ def test_a_conditioned_table_is_compared_given_the_same():
     page = gather(model, held_out, train=frame(100), seed=1)
     assert "given site, visits" in page.subtitle
     assert len(grid(page, "Columns").rows) == 5
+    real, drawn = material.of_table(model, held_out, None, 1, seed=1).to_compare()
+    assert len(real) == len(drawn) == 40
+    assert (real[["site", "visits"]].to_numpy() == drawn[["site", "visits"]].to_numpy()).all()
     with pytest.raises(TypeError, match="among the columns of data; leave it out"):
         gather(model, held_out, context=torch.zeros(40, 1))
 

@@ -45,6 +45,22 @@ def test_columns_that_belong_together_must_be_drawn_together():
     assert {name for name, _ in found.columns[:2]} == {"size", "kind"}
 
 
+def test_rows_that_share_a_context_stay_together():
+    """A perfect conditional model: contexts that no two rows share but a real one and its twin."""
+    right = rows = 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        context = rng.normal(size=600)
+        real, drawn = (
+            pd.DataFrame({"context": context, "x": context + rng.normal(size=600)})
+            for _ in range(2)
+        )
+        found = two_sample_test(real, drawn, seed)
+        right, rows = right + found.accuracy * found.rows, rows + found.rows
+    # Four standard errors; with twins in different halves about 0.45, five of them below.
+    assert abs(right / rows - 0.5) < 4 * 0.5 / np.sqrt(rows)
+
+
 def test_the_seed_decides():
     real, drawn = table(200, 0), table(200, 1)
     assert two_sample_test(real, drawn, seed=3) == two_sample_test(real, drawn, seed=3)

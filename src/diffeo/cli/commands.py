@@ -78,7 +78,7 @@ class Train(Computed):
         batch_size: rows in a step
         learning_rate: of Adam, at the start
         precision: 32, or bf16-mixed for less memory and more speed on accelerators
-        resume: go on with the run that was stopped
+        resume: go on with the run that was stopped, or begin where there is none
         overwrite: replace a model that is in FOLDER
     """
 

@@ -41,11 +41,23 @@ def run(command: Evaluate, console: Console) -> None:
     if density.support.integer:
         bound = "" if density.exact else ", an upper bound"
         console.say(f"bits/dim, lower is better{bound}: {number(evaluation.bits_per_dim)}")
+    warn_if_no_better(console, evaluation)
     if not evaluation.baselines:
         console.note("no baselines: none are recorded with this model")
     told_impossible(console, command.data, evaluation.impossible)
     console.result = {"model": config["name"], **evaluation.to_dict(), "device": device}
     console.result["seed"] = command.seed
+
+
+def warn_if_no_better(console: Console, evaluation: "Evaluation") -> None:
+    """Says so where a simple model is as good."""
+    for key, value in sorted(evaluation.baselines.items(), key=lambda item: -item[1])[:1]:
+        if not evaluation.log_likelihood > value:
+            console.warn(
+                f"no better than a simple model, {BASELINES[key]} "
+                f"({number(evaluation.log_likelihood)} against {number(value)}): train for longer, "
+                "on more rows, or another model"
+            )
 
 
 def evaluated(

@@ -13,6 +13,7 @@ from diffeo.cli.commands import Train
 from diffeo.cli.compute import BASELINES, need, prepare, unit_of
 from diffeo.cli.console import Console, count, duration, estimate, number
 from diffeo.cli.errors import CommandError, mistakes
+from diffeo.cli.evaluate import warn_if_no_better
 from diffeo.cli.files import staged
 from diffeo.cli.split import split
 from diffeo.cli.times import parse_time
@@ -289,6 +290,7 @@ def _tell(
         [[command.model, figure]]
         + [[BASELINES[key], number(value)] for key, value in evaluation.baselines.items()]
     )
+    warn_if_no_better(console, evaluation)
     console.say(f"{command.out}: {', '.join(names)}")
     folder = quote(str(command.out))
     given = ",".join(f"{column.name}=…" for column in table.columns.given)

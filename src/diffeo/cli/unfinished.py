@@ -43,8 +43,8 @@ class Unfinished:
 
     Raises:
         CommandError: if the folder holds something else, or a model or a run that the command
-            does not say to replace or to resume, or there is nothing to resume, or it was started
-            with other settings or data.
+            does not say to replace or to resume, or it was started with other settings or data, or
+            it is finished.
     """
 
     def __init__(self, command: Train, console: Console) -> None:
@@ -56,21 +56,21 @@ class Unfinished:
         if command.resume:
             if command.overwrite:
                 raise CommandError("give --resume or --overwrite, not both")
-            if not there:
-                what = "is finished" if (command.out / "config.json").exists() else "holds no run"
+            if not there and (command.out / "config.json").exists():
                 raise CommandError(
-                    f"--resume: {command.out} {what}, so there is nothing to resume; leave "
+                    f"--resume: {command.out} is finished, so there is nothing to resume; leave "
                     "--resume out"
                 )
-        elif there and not command.overwrite:
+        self.resuming = command.resume and there
+        if there and not command.resume and not command.overwrite:
             raise CommandError(
                 f"--out {command.out}: holds an unfinished run; go on with --resume, or start anew "
                 "with --overwrite"
             )
-        elif not there and not self._holds_only_leftovers():
+        if not there and not self._holds_only_leftovers():
             check_out_folder(command.out, overwrite=command.overwrite)
         self.settings = self._settings()
-        if command.resume:
+        if self.resuming:
             self._check_same()
 
     def _holds_only_leftovers(self) -> bool:
@@ -123,7 +123,7 @@ class Unfinished:
     def begin(self) -> None:
         """Makes the folder; a new run leaves nothing of an earlier one in it."""
         remove_partial(self.command.out)  # of a run that was killed while it wrote its results
-        if self.command.resume:
+        if self.resuming:
             return
         try:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -147,7 +147,7 @@ class Unfinished:
             # What a person mistook goes wrong again when it is resumed; anything else may not.
             if self.checkpoint.exists() and not isinstance(error, CommandError):
                 error.kept = self._way_on()  # type: ignore[attr-defined]
-            elif not self.command.resume:
+            elif not self.resuming:
                 self.remove(logs=True)
             raise
 

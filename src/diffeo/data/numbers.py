@@ -45,6 +45,10 @@ def check_complete(column: "pandas.Series", name: str) -> None:
         DataError: naming the first row that has one, and how many there are.
     """
     wrong = np.flatnonzero(gaps(column, name))
+    if 0 < len(wrong) == len(column):
+        raise DataError(
+            f"{at(column, name, 0)}: every value is missing; leave the column out (--drop {name})"
+        )
     if len(wrong):
         raise DataError(
             f"{at(column, name, int(wrong[0]))}: a value is missing{and_more(wrong)}; fill it in, "

@@ -55,6 +55,15 @@ class Material:
     """What a person should know about the data."""
     given: tuple[str, ...] = ()
     """Columns conditioned on."""
+    twins: np.ndarray | None = None
+    """The place in `real` of the row for whose context each row was drawn; None if for none."""
+
+    def to_compare(self) -> tuple["pandas.DataFrame", "pandas.DataFrame"]:
+        """Held-out and drawn rows, row i of both of one context where there is any."""
+        if self.twins is None:
+            return self.real, self.drawn
+        once = self.twins[: len(self.real)]  # later ones come again
+        return self.real.iloc[once], self.drawn.iloc[: len(once)]
 
 
 def of_table(
@@ -82,11 +91,12 @@ def of_table(
     data = data.rename(columns=str)
     given = tuple(column.name for column in columns.given)
     names = [*columns.names, *given]
+    twins = None
     if samples is None or isinstance(samples, int):
         count = min(len(data), DRAWN) if samples is None else samples
         if given:
-            rows = _choose(len(data), count, seed)
-            samples = table.sample(1, given=data.iloc[rows][list(given)], seed=seed)
+            twins = _choose(len(data), count, seed)
+            samples = table.sample(1, given=data.iloc[twins][list(given)], seed=seed)
         else:
             samples = table.sample(count, seed=seed)
     return Material(
@@ -104,6 +114,7 @@ def of_table(
             *(columns.warnings(data) if len(data) >= LEAST_NOTED else ()),
         ],
         given=given,
+        twins=twins,
     )
 
 
@@ -133,8 +144,11 @@ def of_tensors(
     x = as_rows("report", density, data)
     context = as_context("report", density, context, len(x))
     scores = _scores(density, x, context, noise_draws, seed)
+    twins = None
     if samples is None or isinstance(samples, int):
-        samples = _sample(density, context, len(x), samples or min(len(x), DRAWN), seed)
+        count = samples or min(len(x), DRAWN)
+        twins = None if context is None else _choose(len(x), count, seed)
+        samples = _sample(density, context, twins, count, seed)
     else:
         samples = as_rows("report", density, samples)
     named = getattr(data, "columns", None)
@@ -154,6 +168,7 @@ def of_tensors(
         drawn=drawn,
         kinds=[(name, what) for name in names] if len(names) <= 100 else [],
         notes=[],
+        twins=twins,
     )
 
 
@@ -214,16 +229,18 @@ def _vectors(context: Any) -> Tensor | None:
     return torch.cat([part.reshape(len(part), -1).double().cpu() for part in flat], dim=1)
 
 
-def _sample(density: Density, context: Context, rows: int, count: int, seed: int) -> Tensor:
+def _sample(
+    density: Density, context: Context, twins: np.ndarray | None, count: int, seed: int
+) -> Tensor:
     device = model_device(density)
     generator = torch.Generator(device).manual_seed(seed)
     training = density.training
     density.eval()
     try:
-        if context is None:
+        if twins is None:
             sizes = [min(1000, count - i) for i in range(0, count, 1000)]
             return torch.cat([density.sample(n, generator=generator).cpu() for n in sizes])
-        chosen = move(take(context, torch.from_numpy(_choose(rows, count, seed))), device)
+        chosen = move(take(context, torch.from_numpy(twins)), device)
         return density.sample((), chosen, generator=generator).cpu()
     finally:
         density.train(training)

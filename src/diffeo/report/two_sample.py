@@ -70,9 +70,14 @@ def two_sample_test(
     distribution, the accuracy is 0.5 up to its standard error; so it is if the classifier is too
     weak, or the rows too few, to find the difference.
 
+    Where there are as many of both, row i of one is kept with row i of the other: of a conditional
+    model both have the same context, and trees that had seen one as real would take its twin, drawn
+    for the same context, for real as well.
+
     Args:
         real: rows that the model was not trained on.
-        samples: rows that the model drew, with the same columns.
+        samples: rows that the model drew, with the same columns; of a conditional model, row i
+            for the context of row i of `real`.
         seed: of the choice of rows, of the trees and of the shuffling. The same seed gives the
             same result.
 
@@ -93,8 +98,9 @@ def two_sample_test(
             f"got {len(real)} and {len(samples)}"
         )
     rng = np.random.default_rng(seed)
-    real = real.iloc[rng.permutation(len(real))[:each]]
-    samples = samples.iloc[rng.permutation(len(samples))[:each]]
+    chosen = rng.permutation(len(real))
+    twins = chosen if len(samples) == len(real) else rng.permutation(len(samples))
+    real, samples = real.iloc[chosen[:each]], samples.iloc[twins[:each]]
     names = list(real.columns)
     tables: Any = (real, samples)
     coded = [_codes(*(table[name] for table in tables)) for name in names]

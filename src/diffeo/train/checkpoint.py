@@ -79,7 +79,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             if note.get("format") != FORMAT:
                 raise CheckpointError(
                     f"{path}: is a checkpoint of format {note.get('format')!r}, this version reads "
-                    f"{FORMAT}; start anew without resume, or use the version that wrote it"
+                    f"{FORMAT}; start anew (--overwrite, or without resume), or use the version "
+                    "that wrote it"
                 )
             _check_sum(path, metadata.get(_SUM, ""))
             return {name: file.get_tensor(name) for name in file.keys()}, note  # noqa: SIM118
@@ -88,7 +89,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise
         reason = " ".join(str(error).split())
         raise CheckpointError(
-            f"{path}: can't be read as a checkpoint ({reason}); start anew without resume"
+            f"{path}: can't be read as a checkpoint ({reason}); start anew "
+            "(--overwrite, or without resume)"
         ) from None
 
 
@@ -151,7 +153,10 @@ def _check_sum(path: Path, told: str) -> None:
         while piece := file.read(_PIECE):
             checksum = zlib.crc32(piece, checksum)
     if f"{checksum:08x}" != told:
-        raise CheckpointError(f"{path}: is damaged (its checksum differs); start anew")
+        raise CheckpointError(
+            f"{path}: is damaged (its checksum differs); start anew "
+            "(--overwrite, or without resume)"
+        )
 
 
 def _sync_folder(folder: Path) -> None:
