@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from diffeo.contexts import Context
 from diffeo.nets.causal import CausalNetwork, Stepper
-from diffeo.nets.masked import MaskedLinear
 from diffeo.nets.mlp import activation_named, check_hidden
 from diffeo.solvers import is_traced
 
@@ -131,6 +130,24 @@ class MADE(CausalNetwork):
         order = self.order if len(self.order) <= 8 else f"{self.order[0]}, …, {self.order[-1]}"
         sizes = f"features={self.features}, num_params={self.num_params}, hidden={self.hidden}"
         return f"{sizes}, order={order}"
+
+
+class MaskedLinear(nn.Linear):
+    """A linear layer, some of whose weights are held at zero.
+
+    Args:
+        mask: True where a weight is in use. Shape (out, in).
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        # Masked weights are never read, so what their start is does not matter.
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.mask: Tensor
+        self.register_buffer("mask", mask.to(self.weight.dtype), persistent=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(W ⊙ mask) x + b."""
+        return F.linear(input, self.weight * self.mask, self.bias)
 
 
 class MADEStepper(Stepper):
