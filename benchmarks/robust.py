@@ -10,8 +10,7 @@ at a learning rate of 1e-2, constant, for all the steps. A batch whose loss or g
 finite is skipped and counted. The log-likelihood is that of the weights which `fit` keeps, the
 best on its held-out rows; beside it stand what the last averaged weights are below those on these
 rows, and a product of Student t's with location, scale and degrees of freedom fitted to each
-column. `--write` keeps the
-table in benchmarks/results/robust.md.
+column. `--write` keeps the table in benchmarks/results/robust.md.
 """
 
 import argparse

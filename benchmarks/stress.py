@@ -14,8 +14,8 @@ in float64 from the same numbers, where the exact value is one that float32 can 
 
 Other libraries' maps are given the same, in their own parameters; torchflows' spline is asked at
 its ends and in the middle, not at its inner knots. A call that raises leaves its 10,000 points
-out of the other counts. `--write` keeps the table in
-benchmarks/results/stress.md.
+out of the other counts. `--write` keeps the table
+in benchmarks/results/stress.md.
 """
 
 import argparse

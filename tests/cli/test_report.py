@@ -25,6 +25,7 @@ def test_a_report_of_the_held_out_rows(diffeo, empty):
     assert json.loads(diffeo(*words).out)["rows"] == 50
     assert "r/report.html: exists" in diffeo(*words).mistake
     assert "a/report.html: exists" in diffeo("report", "a").mistake
+    assert "names a page" in diffeo("report", "a", "--out", "r/page.html").mistake
     assert diffeo(*words, "--overwrite").status == 0
     Path("t.csv").write_text("gone\n1\n")
     assert "--data held_out.csv" in diffeo("report", "a", "--overwrite").mistake

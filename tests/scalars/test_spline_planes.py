@@ -78,18 +78,15 @@ def test_gradients_have_gradients_and_come_in_batches(wanted):
     assert gradgradcheck(spline, inputs)
 
 
-def test_derivatives_forward():
+@pytest.mark.parametrize("way", ["forward", "inverse"])
+def test_derivatives_forward(way):
     spline, x, params = setting(4, 1.0)
-    tangents = torch.randn_like(x), torch.randn_like(params)
-    functions = (spline.forward, spline.define), (spline.inverse, spline.define_inverse)
-    for fast, definition in functions:
-        with torch.no_grad():
-            ours, theirs = (torch.func.jvp(f, (x, params), tangents) for f in (fast, definition))
-        torch.testing.assert_close(ours, theirs)
-        with forward_ad.dual_level():
-            dual = forward_ad.make_dual(x.detach(), tangents[0])
-            tangent = forward_ad.unpack_dual(fast(dual, params.detach())[0]).tangent
-        assert tangent is not None and tangent.isfinite().all()
+    fast, tangent = getattr(spline, way), torch.randn_like(x)
+    expected = grad(fast(x, params)[0].sum(), x)[0] * tangent
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x.detach(), tangent)
+        found = forward_ad.unpack_dual(fast(dual, params.detach())[0]).tangent
+    torch.testing.assert_close(found, expected)
 
 
 def test_what_comes_out_may_be_changed_in_place():

@@ -51,13 +51,15 @@ def run(command: Evaluate, console: Console) -> None:
 
 def warn_if_no_better(console: Console, evaluation: "Evaluation") -> None:
     """Says so where a simple model is as good."""
-    for key, value in sorted(evaluation.baselines.items(), key=lambda item: -item[1])[:1]:
-        if not evaluation.log_likelihood > value:
-            console.warn(
-                f"no better than a simple model, {BASELINES[key]} "
-                f"({number(evaluation.log_likelihood)} against {number(value)}): train for longer, "
-                "on more rows, or another model"
-            )
+    if not evaluation.baselines:
+        return
+    key, value = max(evaluation.baselines.items(), key=lambda item: item[1])
+    if not evaluation.log_likelihood > value:
+        console.warn(
+            f"no better than a simple model, {BASELINES[key]} "
+            f"({number(evaluation.log_likelihood)} against {number(value)}): train for longer, "
+            "on more rows, or another model"
+        )
 
 
 def evaluated(

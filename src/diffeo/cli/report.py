@@ -25,7 +25,7 @@ def run(command: Report, console: Console) -> None:
     """Writes report.html and its pictures, and prints where."""
     need("pandas", "lightning", "matplotlib", "sklearn")
     folder = command.model if command.out is None else command.out
-    if folder.suffix.lower() in (".html", ".htm"):
+    if command.out is not None and command.out.suffix.lower() in (".html", ".htm"):
         raise CommandError(f"--out {folder}: names a page; give the folder for it and its pictures")
     path = folder / "report.html"
     if folder.exists() and not folder.is_dir():

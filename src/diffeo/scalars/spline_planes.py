@@ -46,9 +46,8 @@ class SplineForward(Function):
     def forward(  # type: ignore[override]
         ctx: Any, x: Tensor, params: Tensor, spline: "RationalQuadraticSpline"
     ) -> tuple[Tensor, Tensor]:
-        turned = _is_turned(params)
-        flat = _flat(x, turned)
-        table = _Table.of(spline, _planes(params, turned))
+        flat = x.reshape(-1)
+        table = _Table.of(spline, params)
         inside = flat.abs() <= spline.upper
         within = flat.clamp(spline.lower, spline.upper)
         beyond, start, size, found = table.find(spline, within, axis=0)
@@ -57,11 +56,11 @@ class SplineForward(Function):
         n, d, a = _terms(theta, rho, found)
         z = (start[1] + found.h * (n / d)).clamp(spline.lower, spline.upper).to(x.dtype)
         log_slope = a.log() + 2 * (found.s / d).log()
-        ctx.spline, ctx.turned = spline, turned
+        ctx.spline = spline
         parts = table.parts.to(x.dtype)
         ctx.save_for_backward(x, params, parts, beyond, inside, theta, rho, log_slope, *found)
         z, ladj = torch.where(inside, z, flat), torch.where(inside, log_slope, 0.0)
-        return _as_rows(z, x, turned), _as_rows(ladj, x, turned)
+        return _shaped(z, x), _shaped(ladj, x)
 
     @staticmethod
     def backward(ctx: Any, of_z: Tensor, of_log: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -70,9 +69,9 @@ class SplineForward(Function):
         if torch.is_grad_enabled() or is_batched(of_z, of_log):
             return *_defined_gradients(ctx, x, params, of_z, of_log), None
         w, h, s, d0, d1, raw0, raw1 = found
-        whole_z = _flat(of_z, ctx.turned)
+        whole_z = of_z.reshape(-1)
         g_z = torch.where(inside, whole_z, 0.0)
-        g_log = torch.where(inside, _flat(of_log, ctx.turned), 0.0)
+        g_log = torch.where(inside, of_log.reshape(-1), 0.0)
 
         both, squares = theta * rho, theta * theta + rho * rho
         n, d, a = _terms(theta, rho, found)
@@ -88,7 +87,7 @@ class SplineForward(Function):
         g_x = g_theta / w
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = _as_rows(torch.where(inside, g_x, whole_z), x, ctx.turned)
+            of_x = _shaped(torch.where(inside, g_x, whole_z), x)
         if not ctx.needs_input_grad[1]:
             return of_x, None, None
 
@@ -106,16 +105,15 @@ class SplineForward(Function):
         )
         torch.mul(at[1:], g_0 * spline.derivative_slope(raw0), out=planes[2 * k :])
         planes[2 * k :] += at[:-1] * (g_1 * spline.derivative_slope(raw1))
-        return of_x, _as_params(planes, params, ctx.turned), None
+        return of_x, planes.reshape(len(planes), *x.shape).movedim(0, -1), None
 
 
 def spline_inverse(
     z: Tensor, params: Tensor, spline: "RationalQuadraticSpline"
 ) -> tuple[Tensor, Tensor]:
     """x and log dx/dz, as the definition has them; without gradients."""
-    turned = _is_turned(params)
-    flat = _flat(z, turned)
-    table = _Table.of(spline, _planes(params, turned))
+    flat = z.reshape(-1)
+    table = _Table.of(spline, params)
     within = flat.clamp(spline.lower, spline.upper)
     _, start, size, found = table.find(spline, within, axis=1)
     exact = (widen(within) - start[1]) / size[1]
@@ -132,7 +130,7 @@ def spline_inverse(
     inside = flat.abs() <= spline.upper
     ladj = torch.where(inside, -(a.log() + 2 * (found.s / d).log()), 0.0)
     x = torch.where(inside, x, flat)
-    return _as_rows(x, z, turned), _as_rows(ladj, z, turned)
+    return _shaped(x, z), _shaped(ladj, z)
 
 
 class _Bin(NamedTuple):
@@ -164,9 +162,9 @@ class _Table(NamedTuple):
     """(K + 1, N), before the softplus."""
 
     @classmethod
-    def of(cls, spline: "RationalQuadraticSpline", planes: Tensor) -> "_Table":
-        """The table of parameters (P, N)."""
-        k = spline.bins
+    def of(cls, spline: "RationalQuadraticSpline", params: Tensor) -> "_Table":
+        """The table of parameters (*, P), N being the product of the rest."""
+        k, planes = spline.bins, params.movedim(-1, 0).reshape(params.shape[-1], -1)
         parts = widen(planes[: 2 * k]).unflatten(0, (2, k)).softmax(1)
         shares = spline.share(parts)
         knots = shares.new_empty(2, k + 1, shares.shape[-1])
@@ -245,31 +243,8 @@ def _told(
     return compare(x, edges, out=torch.empty(shape, dtype=dtype or x.dtype, device=x.device))
 
 
-# A network may leave the parameters of rows (B, D, P) with the rows last in memory. Elements then
-# are taken in that order: what is next to each other in memory stays so.
-
-
-def _is_turned(params: Tensor) -> bool:
-    return params.dim() == 3 and params.stride(0) < params.stride(1)
-
-
-def _flat(x: Tensor, turned: bool) -> Tensor:
-    return x.mT.reshape(-1) if turned else x.reshape(-1)
-
-
-def _planes(params: Tensor, turned: bool) -> Tensor:
-    first = params.permute(2, 1, 0) if turned else params.movedim(-1, 0)
-    return first.reshape(params.shape[-1], -1)
-
-
-def _as_rows(flat: Tensor, like: Tensor, turned: bool) -> Tensor:
-    rows = torch.empty(like.shape, dtype=like.dtype, device=like.device)
-    (rows.mT if turned else rows).copy_(flat.reshape(like.mT.shape if turned else like.shape))
-    return rows
-
-
-def _as_params(planes: Tensor, like: Tensor, turned: bool) -> Tensor:
-    if turned:
-        rows, variables, params = like.shape
-        return planes.reshape(params, variables, rows).permute(2, 1, 0)
-    return planes.reshape(like.shape[-1], *like.shape[:-1]).movedim(0, -1)
+def _shaped(flat: Tensor, like: Tensor) -> Tensor:
+    """The numbers in a tensor of their own: of a view, autograd would not let one output change."""
+    out = torch.empty(like.shape, dtype=like.dtype, device=like.device)
+    out.view(-1).copy_(flat)
+    return out
