@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from diffeo import bijections as bj
 from diffeo import scalars as sc
+from diffeo.bijections.autoregressive import Solver
 from diffeo.nets.causal import CausalNetwork
 from diffeo.nets.made import MADE
 from diffeo.nets.mlp import MLP
@@ -141,12 +142,17 @@ def coupling(partition: bj.Partition, scalar: sc.ScalarMap, context: int) -> bj.
 
 
 def autoregressive(
-    scalar: sc.ScalarMap, context: int, features: int = 3, unroll: int = 64, **options
+    scalar: sc.ScalarMap,
+    context: int,
+    features: int = 3,
+    unroll: int = 64,
+    solver: Solver = "auto",
+    **options,
 ) -> bj.Bijection:
     """An autoregressive map over a small MADE."""
     options = {"hidden": HIDDEN, "activation": "tanh", **options}
     net = MADE(features, scalar.num_params, context=context, **options)
-    return bj.Autoregressive(scalar, net, unroll=unroll)
+    return bj.Autoregressive(scalar, net, unroll, solver)
 
 
 def in_every_structure(case: ScalarCase) -> list[BijectionCase]:
@@ -304,6 +310,13 @@ BIJECTIONS = [
     BijectionCase(
         "Autoregressive/implicit",
         lambda context: autoregressive(sc.Affine(), context, unroll=0),
+        (3,),
+        BOTH,
+    ),
+    # As above, and the inverse itself is found at all positions at once.
+    BijectionCase(
+        "Autoregressive/jacobi",
+        lambda context: autoregressive(spline("linear"), context, unroll=0, solver="jacobi"),
         (3,),
         BOTH,
     ),

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from diffeo.contexts import JoinContext, as_context_shape, as_floating, as_shape
+from diffeo.contexts import (
+    JoinContext,
+    as_context_shape,
+    as_floating,
+    as_shape,
+    select_context,
+)
 from tests.conftest import TYPECHECK
 
 untyped = pytest.mark.skipif(TYPECHECK, reason="gives arguments of wrong types")
@@ -63,3 +69,14 @@ def test_joined_parts_broadcast_and_keep_their_order():
     joined = join({"a": torch.tensor(7), "b": torch.zeros(3, 2)})
     assert joined.tolist() == [[0.0, 0.0, 7.0]] * 3
     assert join({"a": torch.tensor(7), "b": torch.zeros(3, 2).long()}).dtype == torch.int64
+
+
+def test_contexts_of_some_events_are_selected():
+    mask = torch.tensor([[True, False, True], [False, False, True]])
+    vector = torch.arange(6.0).reshape(2, 3, 1)
+    assert select_context(vector, (1,), (2, 3), mask).flatten().tolist() == [0, 2, 5]  # type: ignore[union-attr]
+    shared = {"row": torch.arange(2.0).reshape(2, 1), "both": torch.tensor([7.0, 8.0])}
+    found = select_context(shared, {"row": (), "both": (2,)}, (2, 3), mask)
+    assert found["row"].tolist() == [0, 0, 1]  # type: ignore[index]
+    assert found["both"].tolist() == [[7, 8]] * 3  # type: ignore[index]
+    assert select_context(None, None, (2, 3), mask) is None

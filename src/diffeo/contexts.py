@@ -134,6 +134,16 @@ def expand_context(context: Context, declared: ContextShape, batch: Sequence[int
     return _expand(context, declared, batch)  # type: ignore[arg-type]
 
 
+def select_context(
+    context: Context, declared: ContextShape, batch: Sequence[int], mask: Tensor
+) -> Context:
+    """The contexts of the events of a batch that a mask of its shape selects, one after another."""
+    expanded = expand_context(context, declared, batch)
+    if expanded is None or isinstance(expanded, Tensor):
+        return None if expanded is None else expanded[mask]
+    return {name: value[mask] for name, value in expanded.items()}
+
+
 def _expand(value: Tensor, declared: Shape, batch: Sequence[int]) -> Tensor:
     cut = value.dim() - len(declared)
     return value.expand((*batch, *value.shape[cut:]))

@@ -1,25 +1,42 @@
 """Autoregressive maps: a scalar map for each value, as the values before it say."""
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 
 from diffeo.bijections.base import Bijection
 from diffeo.bijections.elementwise import sum_event
-from diffeo.contexts import Context
+from diffeo.bijections.jacobi import AtOnce, invert_at_once
+from diffeo.contexts import Context, select_context
 from diffeo.nets.causal import CausalNetwork
 from diffeo.scalars.base import ScalarMap
 from diffeo.solvers import is_traced
+
+Solver = Literal["auto", "step", "jacobi"]
+
+_FEW_POSITIONS = 16
+"""So few are stepped through at once."""
+_AT_ONCE = 2**20
+"""How many values a round may have: its memory is that of a training step."""
+_PATIENCE = 24
+"""Rounds after which "auto" gives up; a quarter of the positions if that is less."""
 
 
 class Autoregressive(Bijection):
     """z_i = τ(x_i; θ_i(x_{<i}, context)), log|det| = Σ log dz_i/dx_i: the Jacobian is triangular.
 
-    The forward direction is one parallel pass of the network. The inverse is sequential, through
-    the network's stepper, at a total cost of about one parallel pass. It is differentiable: up to
-    `unroll` positions the steps themselves are recorded. Beyond, gradients come from the implicit
-    function theorem: Jᵀw = v is solved by the fixed-point iteration w ← (v − (Jᵀ − S) w) / S,
-    S = diag J, which is exact after as many rounds as there are positions and stops as soon as it
-    has converged.
+    The forward direction is one parallel pass of the network. There are two ways back. "step" goes
+    through the positions with the network's stepper: arithmetic of about one parallel pass, in many
+    small operations. "jacobi" corrects all positions at once until nothing is left to correct
+    (`invert_at_once`), in a few parallel passes; events for which that does not come to an end are
+    stepped through. "auto" does so, and gives up sooner, where there are at least as many positions
+    as events, since steps are slow then, and otherwise steps. Both are exact to rounding.
+
+    The inverse is differentiable: up to `unroll` positions the steps themselves are recorded, and
+    the solver is always "step". Beyond, gradients come from the implicit function theorem: Jᵀw = v
+    is solved by the fixed-point iteration w ← (v − (Jᵀ − S) w) / S, S = diag J, which is exact
+    after as many rounds as there are positions and stops as soon as it has converged.
 
     With one position there is no past: the map is elementwise, with parameters that depend on the
     context alone.
@@ -28,18 +45,21 @@ class Autoregressive(Bijection):
         scalar: τ.
         net: causal network that gives θ, `scalar.num_params` a value.
         unroll: up to how many positions the inverse's gradients are unrolled.
+        solver: "auto", "step" or "jacobi". It can be set later, as an attribute.
     Shapes: x, z: (*batch, *event), the event being the network's; ladj: (*batch,).
 
     Raises:
-        ValueError: if the network gives another number of parameters than τ takes, or τ changes the
-            support.
+        ValueError: if the network gives another number of parameters than τ takes, τ changes the
+            support, or there is no such solver.
 
     Reference: Papamakarios, Pavlakou & Murray, 2017, Masked autoregressive flow, arXiv:1705.07057.
         Run backwards, as `Inverse(Autoregressive(…))`: Kingma et al., 2016, Inverse autoregressive
         flow, arXiv:1606.04934.
     """
 
-    def __init__(self, scalar: ScalarMap, net: CausalNetwork, unroll: int = 64) -> None:
+    def __init__(
+        self, scalar: ScalarMap, net: CausalNetwork, unroll: int = 64, solver: Solver = "auto"
+    ) -> None:
         super().__init__()
         if net.num_params != scalar.num_params:
             name = type(scalar).__name__
@@ -47,7 +67,10 @@ class Autoregressive(Bijection):
                 f"Autoregressive: {name} takes {scalar.num_params} parameters, "
                 f"the network gives {net.num_params}"
             )
-        self.scalar, self.net, self.unroll = scalar, net, unroll
+        if solver not in get_args(Solver):
+            names = ", ".join(get_args(Solver))
+            raise ValueError(f"Autoregressive: solver must be one of {names}, got {solver!r}")
+        self.scalar, self.net, self.unroll, self.solver = scalar, net, unroll, solver
         self.event_shape = net.event_shape
         self.event_dim = len(net.event_shape)
         self.domain, self.codomain = scalar.domain, scalar.codomain
@@ -58,15 +81,55 @@ class Autoregressive(Bijection):
         return z, sum_event(ladj, self.event_dim)
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        positions = self.net.positions_of(z.shape[z.dim() - self.event_dim :])
-        if not torch.is_grad_enabled() or is_traced() or positions <= self.unroll:
-            return self._solve(z, context)
-        with torch.no_grad():
-            x, _ = self._solve(z, context)
+        if is_traced() or (torch.is_grad_enabled() and self._positions(z) <= self.unroll):
+            return self._step(z, context)
+        x, ladj = self._solve(z, context)
+        if not torch.is_grad_enabled():
+            return x, ladj
         x = self._with_implicit_gradient(x, z, context)
         return x, -self._forward(x, context)[1]
 
+    def invert_at_once(self, z: Tensor, context: Context = None, most: int | None = None) -> AtOnce:
+        """x = f⁻¹(z) by Jacobi's iteration, with a bound on its error; no gradients.
+
+        Args:
+            z: (*batch, *event).
+            context: as in `forward`.
+            most: rounds after which to give up; as many as positions, which suffice, unless told.
+        """
+        z, context = self._admit(z, context, self.event_shape, self.event_dim)
+        most = self._positions(z) if most is None else most
+        return invert_at_once(self.scalar, self.net, z, context, most)
+
+    def _positions(self, z: Tensor) -> int:
+        return self.net.positions_of(z.shape[z.dim() - self.event_dim :])
+
+    def _patience(self, z: Tensor) -> int:
+        """How many rounds of Jacobi's iteration to try; 0 for none."""
+        positions = self._positions(z)
+        if self.solver != "auto":
+            return positions if self.solver == "jacobi" else 0
+        events = z.shape[: z.dim() - self.event_dim].numel()
+        if positions < max(_FEW_POSITIONS, events) or z.numel() > _AT_ONCE:
+            return 0
+        return min(_PATIENCE, positions // 4)
+
+    @torch.no_grad()
     def _solve(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """By the solver that is chosen, and by steps what does not come to an end."""
+        most = self._patience(z)
+        if most == 0:
+            return self._step(z, context)
+        x, ladj, _, solved, _ = invert_at_once(self.scalar, self.net, z, context, most)
+        if not bool(solved.all()):
+            left = ~solved
+            batch = z.shape[: z.dim() - self.event_dim]
+            some = select_context(context, self.context_shape, batch, left)
+            x, ladj = x.clone(), ladj.clone()
+            x[left], ladj[left] = self._step(z[left], some)
+        return x, ladj
+
+    def _step(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """One position after another."""
         by_position = self.net.to_positions(z)
         state = self.net.stepper(z.shape[: z.dim() - self.event_dim], context)
@@ -89,7 +152,7 @@ class Autoregressive(Bijection):
 
         def solve_transposed(v: Tensor) -> Tensor:
             w = v / slope
-            for _ in range(self.net.positions_of(x.shape[x.dim() - self.event_dim :])):
+            for _ in range(self._positions(x)):
                 product = torch.autograd.grad(image, point, w, retain_graph=True)[0]
                 new = (v - (product - slope * w)) / slope
                 change = (new - w).abs().max()

@@ -1,7 +1,7 @@
 """The contract of causal networks, which run in parallel or position by position."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -47,6 +47,13 @@ class CausalNetwork(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
         """Parameters of every value from the values before it: (*batch, *event, num_params)."""
+
+    def given(self, context: Context = None) -> Callable[[Tensor], Tensor]:
+        """The parallel pass as a function of x alone, to be called often.
+
+        What does not depend on x may be computed once, when this is called.
+        """
+        return lambda x: self(x, context)
 
     @abstractmethod
     def stepper(self, batch: Sequence[int], context: Context = None) -> Stepper:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -96,18 +96,42 @@ class MADE(CausalNetwork):
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
         """Parameters of every variable from those before it."""
-        h = self.entry(x)
-        if self.context_entry is not None:
-            h = h + self.context_entry(context)
-        if self.residual:
-            for i, (first, second) in enumerate(self.layers):  # type: ignore[misc]
-                inner = second(self._drop(self._activate(first(self._activate(h)))))
-                h = h + (inner * torch.sigmoid(self.gates[i](context)) if self.gates else inner)
-        else:
+        return self.given(context)(x)
+
+    def given(self, context: Context = None) -> Callable[[Tensor], Tensor]:
+        """The pass, its weights masked and the context's part of it computed."""
+        entry, exit_ = self.entry.masked(), self.exit.masked()
+        from_context = None if self.context_entry is None else self.context_entry(context)
+        gates = [torch.sigmoid(gate(context)) for gate in self.gates]
+        hidden = self._masked_blocks(gates) if self.residual else self._masked_layers()
+
+        def parameters(x: Tensor) -> Tensor:
+            h = entry(x) if from_context is None else entry(x) + from_context
+            return exit_(hidden(h)).unflatten(-1, (self.features, self.num_params))
+
+        return parameters
+
+    def _masked_layers(self) -> Callable[[Tensor], Tensor]:
+        layers = [cast(MaskedLinear, layer).masked() for layer in self.layers]
+
+        def hidden(h: Tensor) -> Tensor:
             h = self._drop(self._activate(h))
-            for layer in self.layers:
+            for layer in layers:
                 h = self._drop(self._activate(layer(h)))
-        return self.exit(h).unflatten(-1, (self.features, self.num_params))
+            return h
+
+        return hidden
+
+    def _masked_blocks(self, gates: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
+        blocks = [(first.masked(), second.masked()) for first, second in self.layers]  # type: ignore[misc]
+
+        def hidden(h: Tensor) -> Tensor:
+            for i, (first, second) in enumerate(blocks):
+                inner = second(self._drop(self._activate(first(self._activate(h)))))
+                h = h + (inner * gates[i] if gates else inner)
+            return h
+
+        return hidden
 
     def stepper(self, batch: Sequence[int], context: Context = None) -> "MADEStepper":
         """The state before the first variable."""
@@ -147,7 +171,12 @@ class MaskedLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """(W ⊙ mask) x + b."""
-        return F.linear(input, self.weight * self.mask, self.bias)
+        return self.masked()(input)
+
+    def masked(self) -> Callable[[Tensor], Tensor]:
+        """The same with the product of W and the mask taken now, once for many inputs."""
+        weight = self.weight * self.mask
+        return lambda input: F.linear(input, weight, self.bias)
 
 
 class MADEStepper(Stepper):
