@@ -55,7 +55,7 @@ def test_rows_that_share_a_context_stay_together():
             pd.DataFrame({"context": context, "x": context + rng.normal(size=600)})
             for _ in range(2)
         )
-        found = two_sample_test(real, drawn, seed)
+        found = two_sample_test(real, drawn, seed, paired=True)
         right, rows = right + found.accuracy * found.rows, rows + found.rows
     # Four standard errors; with twins in different halves about 0.45, five of them below.
     assert abs(right / rows - 0.5) < 4 * 0.5 / np.sqrt(rows)
@@ -85,3 +85,5 @@ def test_what_is_refused():
         two_sample_test(table(19, 0), table(50, 1))
     with pytest.raises(ValueError, match="only one of the tables has the column 'size'"):
         two_sample_test(table(50, 0), table(50, 1).drop(columns="size"))
+    with pytest.raises(ValueError, match="pairs of 50 and 60"):
+        two_sample_test(table(50, 0), table(60, 1), paired=True)

@@ -143,7 +143,7 @@ def two_sample_section(material: "diffeo.report.material.Material", seed: int) -
     if material.real.shape[1] > WIDEST:
         return Section(title, (f"Not asked of rows of more than {WIDEST} columns.",))
     try:
-        found = two_sample_test(*material.to_compare(), seed)
+        found = two_sample_test(*material.to_compare(), seed, paired=material.twins is not None)
     except ValueError as error:
         return Section(title, (f"Not asked: {error}.",))
     figures = Grid(

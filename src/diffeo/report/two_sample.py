@@ -61,7 +61,7 @@ class TwoSample:
 
 
 def two_sample_test(
-    real: "pandas.DataFrame", samples: "pandas.DataFrame", seed: int = 0
+    real: "pandas.DataFrame", samples: "pandas.DataFrame", seed: int = 0, paired: bool = False
 ) -> TwoSample:
     """Classifier two-sample test: the accuracy of gradient-boosted trees on rows held out.
 
@@ -70,19 +70,17 @@ def two_sample_test(
     distribution, the accuracy is 0.5 up to its standard error; so it is if the classifier is too
     weak, or the rows too few, to find the difference.
 
-    Where there are as many of both, row i of one is kept with row i of the other: of a conditional
-    model both have the same context, and trees that had seen one as real would take its twin, drawn
-    for the same context, for real as well.
-
     Args:
         real: rows that the model was not trained on.
-        samples: rows that the model drew, with the same columns; of a conditional model, row i
-            for the context of row i of `real`.
+        samples: rows that the model drew, with the same columns.
         seed: of the choice of rows, of the trees and of the shuffling. The same seed gives the
             same result.
+        paired: of a conditional model: row i of `samples` was drawn for the context of row i of
+            `real`. They are kept in one half: trees that had seen one as real would take its twin,
+            with the same context, for real as well.
 
     Raises:
-        ValueError: if the columns differ, or there are too few rows.
+        ValueError: if the columns differ, there are too few rows, or pairs of unequal numbers.
         ImportError: if scikit-learn is not installed.
 
     Reference: Lopez-Paz & Oquab, 2017, Revisiting classifier two-sample tests, arXiv:1610.06545.
@@ -97,10 +95,12 @@ def two_sample_test(
             f"two_sample_test: needs at least {LEAST} real and drawn rows, "
             f"got {len(real)} and {len(samples)}"
         )
+    if paired and len(real) != len(samples):
+        raise ValueError(f"two_sample_test: pairs of {len(real)} and {len(samples)} rows")
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(real))
-    twins = chosen if len(samples) == len(real) else rng.permutation(len(samples))
-    real, samples = real.iloc[chosen[:each]], samples.iloc[twins[:each]]
+    drawn = chosen if paired else rng.permutation(len(samples))
+    real, samples = real.iloc[chosen[:each]], samples.iloc[drawn[:each]]
     names = list(real.columns)
     tables: Any = (real, samples)
     coded = [_codes(*(table[name] for table in tables)) for name in names]

@@ -16,8 +16,9 @@ from diffeo.train.holdout import admit, split
 from diffeo.train.inputs import Examples, Rows, model_device, model_dtype, move
 from diffeo.train.plan import Options, make_plan
 from diffeo.train.processes import Processes
+from diffeo.train.reference import reference
 from diffeo.train.resume import Checkpoints, identify
-from diffeo.train.tabular import encoded, reference
+from diffeo.train.tabular import encoded
 
 if TYPE_CHECKING:
     import diffeo.table
