@@ -5,6 +5,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks._overview import write_overview
+
 # Some virtual machines announce AMX and do not have it: products in bfloat16 then end the process.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
@@ -29,8 +31,9 @@ def conditions(*packages: str) -> str:
 
 
 def tell(text: str, path: Path, write: bool) -> None:
-    """Prints a result, and keeps it in a file if asked to."""
+    """Prints a result, and keeps it in a file and in the overview if asked to."""
     print(text)
     if write:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
+        write_overview()

@@ -207,9 +207,11 @@ def main() -> None:
                     done.setdefault(name, []).append(run)
         if done:
             sections.append(section(table, parts, done, rows))
+    every = arguments.models == "all"
     text = "\n".join(
         [
-            "# Models with their defaults on tables" + (f", {rows} rows" if rows else ""),
+            f"# {'All models' if every else 'Models'} with their defaults on tables"
+            + (f", {rows} rows" if rows else ""),
             "",
             "Log-likelihood of test rows, nats; of standardised columns, except for the patches, "
             "which are in their own units. `diffeo` models with the defaults of `diffeo train`, at "
@@ -228,7 +230,7 @@ def main() -> None:
             "",
         ]
     )
-    result = "small_tables" if rows else "all_models" if arguments.models == "all" else "tables"
+    result = "small_tables" if rows else "all_models" if every else "tables"
     tell(text, RESULTS / f"{result}.md", arguments.write)
 
 

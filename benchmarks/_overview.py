@@ -1,0 +1,42 @@
+"""All kept results in one file."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+OVERVIEW = FOLDER / "RESULTS.md"
+ORDER = [
+    *("steps", "steps_compiled", "profile", "sampling", "inverting", "memory"),
+    *("stress", "robust"),
+    *("digits", "tables", "all_models", "small_tables", "mixed"),
+    *("scoring", "import_cost"),
+]
+"""Speed and memory, numerics, models, the program."""
+
+
+def overview() -> str:
+    """The text of the file: what there is, then every result as it was kept."""
+    files = sorted((FOLDER / "results").glob("*.md"), key=lambda path: ORDER.index(path.stem))
+    texts = [path.read_text().strip() for path in files]
+    titles = [text.partition("\n")[0].removeprefix("# ") for text in texts]
+    contents = [
+        f"- {title}: [{path.name}](results/{path.name})"
+        for title, path in zip(titles, files, strict=True)
+    ]
+    introduction = (
+        "What was measured, each with its command, versions and hardware. `make bench` measures, "
+        "`make bench ARGS=--write` keeps what it measured. This file is made from those in "
+        "results/ by `python -m benchmarks`."
+    )
+    parts = ["# Results", introduction, "\n".join(contents), *map(_inner, texts)]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_overview() -> None:
+    """Makes the file anew."""
+    OVERVIEW.write_text(overview())
+
+
+def _inner(text: str) -> str:
+    """A result as a part: its headings a level lower, its links from this folder."""
+    lines = [f"#{line}" if line.startswith("#") else line for line in text.splitlines()]
+    return "\n".join(lines).replace("](", "](results/")

@@ -1,0 +1,15 @@
+"""The overview of what was measured."""
+
+from benchmarks._overview import FOLDER, ORDER, OVERVIEW, overview
+
+
+def test_the_overview_is_made_of_what_is_kept():
+    assert OVERVIEW.read_text() == overview(), "run `python -m benchmarks`"
+
+
+def test_every_result_is_one_that_a_benchmark_keeps():
+    """So that no file is left over when a benchmark is renamed."""
+    kept = {path.stem for path in (FOLDER / "results").glob("*.md")}
+    assert kept <= set(ORDER)
+    scripts = "".join(path.read_text() for path in FOLDER.glob("*.py") if path.stem != "_overview")
+    assert all(name.removesuffix("_compiled") in scripts for name in kept)
