@@ -1,11 +1,13 @@
-"""Sampling an autoregressive flow by cached stepping, beside zuko's full pass a variable.
+"""Sampling an autoregressive flow, beside zuko's full pass a variable.
 
     python -m benchmarks.sampling [--rounds 5] [--threads 2] [--write]
 
-Both flows have 5 transforms and two hidden layers of 512 at D = 63, and draw 512 samples in
+Both flows have 5 transforms and two hidden layers of 512 at D = 63 and 784, and draw 512 samples in
 float32, without gradients, in one process, taking turns; weights are re-drawn, N(0, 0.02²), so that
-neither is at the identity and no sample overflows. Medians are given, and the spread. Each flow's
-samples are checked to have the density that it gives them. `--write` keeps the table in
+neither is at the identity and no sample overflows. diffeo inverts as it chooses to: by cached
+stepping, or at all positions at once (benchmarks/inverting.py). Medians are given, and the spread;
+at D = 784, where a round takes minutes, of two rounds at most. Each flow's samples are checked to
+have the density that it gives them. `--write` keeps the table in
 benchmarks/results/sampling.md.
 """
 
@@ -24,32 +26,35 @@ import diffeo
 from benchmarks._conditions import conditions, tell
 
 RESULTS = Path(__file__).parent / "results" / "sampling.md"
-FEATURES, SAMPLES, TRANSFORMS, HIDDEN, BINS = 63, 512, 5, (512, 512), 8
+SAMPLES, TRANSFORMS, HIDDEN, BINS = 512, 5, (512, 512), 8
+CASES = [("affine", 63), ("spline", 63), ("affine", 784)]
+LONG, FEW = 100, 2
+"""Beyond how many features there are few rounds."""
 
 
-def flows(scalar: str) -> tuple[nn.Module, nn.Module]:
+def flows(scalar: str, features: int) -> tuple[nn.Module, nn.Module]:
     """diffeo's flow and zuko's, of the same architecture."""
     if scalar == "affine":
         mine = diffeo.create(
             "maf",
-            features=FEATURES,
+            features=features,
             transforms=TRANSFORMS,
             hidden=HIDDEN,
             activation="relu",
             base="normal",
         )
-        peer = zuko.flows.MAF(FEATURES, transforms=TRANSFORMS, hidden_features=HIDDEN)
+        peer = zuko.flows.MAF(features, transforms=TRANSFORMS, hidden_features=HIDDEN)
     else:
         mine = diffeo.create(
             "maf",
-            features=FEATURES,
+            features=features,
             transforms=TRANSFORMS,
             hidden=HIDDEN,
             scalar="spline",
             bound=5.0,
             base="normal",
         )
-        peer = zuko.flows.NSF(FEATURES, transforms=TRANSFORMS, hidden_features=HIDDEN, bins=BINS)
+        peer = zuko.flows.NSF(features, transforms=TRANSFORMS, hidden_features=HIDDEN, bins=BINS)
     for model in (mine, peer):
         torch.manual_seed(0)
         for parameter in model.parameters():
@@ -64,9 +69,10 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(scalar: str, rounds: int) -> str:
+def measure(scalar: str, features: int, rounds: int) -> str:
     """One line of the table."""
-    mine, peer = flows(scalar)
+    mine, peer = flows(scalar, features)
+    rounds = min(rounds, FEW) if features > LONG else rounds
     x = mine.sample(SAMPLES)
     drawn, log_prob = mine.sample_and_log_prob(SAMPLES)
     gap = float((mine.log_prob(drawn) - log_prob).abs().max())
@@ -81,10 +87,15 @@ def measure(scalar: str, rounds: int) -> str:
             taken = timed(run)
             if index > 0:  # the first allocates
                 seconds[name].append(taken)
-        print(f"\r{scalar}: round {index} of {rounds}", end="", file=sys.stderr, flush=True)
+        print(
+            f"\r{scalar}, {features}: round {index} of {rounds}",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
     print(file=sys.stderr)
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    cells = [scalar, f"{median['zuko'] / median['diffeo']:.1f}"]
+    cells = [scalar, str(features), f"{median['zuko'] / median['diffeo']:.1f}"]
     for name in ("diffeo", "zuko"):
         values = seconds[name]
         cells.append(f"{median[name]:.3f} s ({min(values):.3f} – {max(values):.3f})")
@@ -94,7 +105,7 @@ def measure(scalar: str, rounds: int) -> str:
 
 def main() -> None:
     """Measure, print, and keep the result if asked to."""
-    parser = argparse.ArgumentParser(description="Sampling by cached stepping, beside zuko.")
+    parser = argparse.ArgumentParser(description="Sampling autoregressive flows, beside zuko.")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each (5)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (2)")
     parser.add_argument("--write", action="store_true", help="keep the table")
@@ -103,18 +114,18 @@ def main() -> None:
         parser.error("--rounds and --threads: at least 1")
     torch.set_num_threads(arguments.threads)
     with torch.no_grad():
-        rows = [measure(scalar, arguments.rounds) for scalar in ("affine", "spline")]
+        rows = [measure(scalar, features, arguments.rounds) for scalar, features in CASES]
     table = "\n".join(
         [
             "# Sampling an autoregressive flow",
             "",
-            f"{SAMPLES} samples, D = {FEATURES}, {TRANSFORMS} transforms, hidden {HIDDEN}, "
-            f"float32, eager, {arguments.threads} threads. Ratios of medians of "
-            f"{arguments.rounds} rounds, the spread in brackets.",
+            f"{SAMPLES} samples, {TRANSFORMS} transforms, hidden {HIDDEN}, float32, eager, "
+            f"{arguments.threads} threads. Ratios of medians of {arguments.rounds} rounds "
+            f"({FEW} beyond D = {LONG}), the spread in brackets.",
             "",
-            "| scalar map | times faster than zuko | diffeo | zuko | in likelihood passes "
+            "| scalar map | D | times faster than zuko | diffeo | zuko | in likelihood passes "
             "| largest gap of log-densities, nats |",
-            "| --- | --- | --- | --- | --- | --- |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
             *rows,
             "",
             "Made by `python -m benchmarks.sampling --rounds "

@@ -69,18 +69,18 @@ def test_is_stepping_to_rounding(scalar, dtype):
 @pytest.mark.parametrize("scalar", SCALARS, ids=lambda scalar: type(scalar).__name__)
 @torch.no_grad()
 def test_residual_bounds_what_the_solution_is_off_by(scalar):
-    """In float64 the map's image of x is as near z as was said, at the end and on the way."""
+    """In float64, given x, the solution for z is as near as was said, at the end and before."""
     z, c = latent(5)
     map_, exact = example(scalar), example(scalar, dtype=torch.float64)
     assert bool((map_.invert_at_once(z, c).residual <= 1e-5).all())
     for most in (1, 3, FEATURES):
         found = map_.invert_at_once(z, c, most)
         x = found.x.double()
-        image, log_slope = scalar(x, exact.net(x, c.double()))
-        scale = 1 + z.abs() + x.abs() * log_slope.exp()
-        off = ((image - z).abs() / scale).amax(-1)
+        solution, log_slope = scalar.inverse(z.double(), exact.net(x, c.double()))
+        scale = x.abs() + (1 + z.abs()) * log_slope.exp()
+        off = ((solution - x).abs() / scale).amax(-1)
         slack = ROUNDINGS * torch.finfo(z.dtype).eps
-        assert bool((off <= found.residual + slack).all())
+        assert bool((off <= 1.001 * found.residual + slack).all())
         if most == 1:
             assert not bool(found.solved.any())
             assert bool((off > 1e-3).all())

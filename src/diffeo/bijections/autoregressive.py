@@ -95,10 +95,10 @@ class Autoregressive(Bijection):
         Args:
             z: (*batch, *event).
             context: as in `forward`.
-            most: rounds after which to give up; as many as positions, which suffice, unless told.
+            most: rounds after which to give up; unless told, as many as suffice.
         """
         z, context = self._admit(z, context, self.event_shape, self.event_dim)
-        most = self._positions(z) if most is None else most
+        most = self._positions(z) + 1 if most is None else most
         return invert_at_once(self.scalar, self.net, z, context, most)
 
     def _positions(self, z: Tensor) -> int:
@@ -108,7 +108,7 @@ class Autoregressive(Bijection):
         """How many rounds of Jacobi's iteration to try; 0 for none."""
         positions = self._positions(z)
         if self.solver != "auto":
-            return positions if self.solver == "jacobi" else 0
+            return positions + 1 if self.solver == "jacobi" else 0
         events = z.shape[: z.dim() - self.event_dim].numel()
         if positions < max(_FEW_POSITIONS, events) or z.numel() > _AT_ONCE:
             return 0
@@ -120,9 +120,9 @@ class Autoregressive(Bijection):
         most = self._patience(z)
         if most == 0:
             return self._step(z, context)
-        x, ladj, _, solved, _ = invert_at_once(self.scalar, self.net, z, context, most)
-        if not bool(solved.all()):
-            left = ~solved
+        found = invert_at_once(self.scalar, self.net, z, context, most)
+        x, ladj, left = found.x, found.ladj, ~found.solved
+        if bool(left.any()):
             batch = z.shape[: z.dim() - self.event_dim]
             some = select_context(context, self.context_shape, batch, left)
             x, ladj = x.clone(), ladj.clone()
