@@ -81,16 +81,16 @@ def test_a_given_validation_table_is_judged_by(diffeo, tables, empty):
     assert figures(again.out) == figures(outcome.out)
 
 
-NO_BETTER = "diffeo: no better than a simple model, full-covariance Gaussian ("
+WORSE = "diffeo: worse than a simple model, full-covariance Gaussian ("
 """The warning that a model of so short a training deserves."""
 
 
 def test_quiet_says_only_the_result(diffeo, tables, empty):
     outcome = diffeo("train", "maf", tables / "train.csv", "--out", "a", "--quiet", *QUICK)
-    assert outcome.err.startswith(f"{NO_BETTER}") and outcome.err.count("\n") == 1
+    assert outcome.err.startswith(f"{WORSE}") and outcome.err.count("\n") == 1
     assert "log-likelihood" in outcome.out
     words = ("evaluate", "a", tables / "held out.csv", "--quiet")
-    assert diffeo(*words).err.startswith(NO_BETTER)
+    assert diffeo(*words).err.startswith(WORSE)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".npy", ".csv.gz"])
@@ -136,13 +136,16 @@ def test_whole_numbers_are_probabilities(diffeo, empty):
     table.replace(0, 9).to_csv("outside.csv", index=False)
     told = diffeo("score", "m", "outside.csv", "--out", "o.csv").err
     assert "impossible under the model" in told
+    assert "outside.csv, line " in told and "'9' is out of range" in told
+    told = diffeo("evaluate", "m", "outside.csv").err
+    assert "'9' is out of range" in told and "simple model" not in told
     assert (pd.read_csv("o.csv")["log_likelihood"] == -np.inf).any()
 
 
 def test_evaluate_prints_the_models_figure(diffeo, trained, tables):
     outcome = diffeo("evaluate", trained, tables / "held out.csv")
     assert outcome.status == 0
-    assert outcome.err.startswith(f"device: cpu\n{NO_BETTER}")
+    assert outcome.err.startswith(f"device: cpu\n{WORSE}")
     assert "held out.csv: 50 rows, 3 columns" in outcome.out
     x = torch.tensor(make_table(50, seed=1).to_numpy(), dtype=torch.float32)
     log_prob = library.load(trained).density.log_prob(x).detach()

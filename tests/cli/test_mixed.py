@@ -70,6 +70,11 @@ def test_a_conditional_model(diffeo, mixed, empty):
     assert diffeo(*words).status == 0
     drawn = pd.read_csv("drawn.tsv", sep="\t")
     assert list(drawn["site"]) == ["north", "north", "south", "south"]
+    far = diffeo("sample", "c", "-n", 1, "--given", "site=west,level=1e6", "--quiet")
+    assert far.status == 0 and "column 'level': '1e6' lies beyond" in far.err
+    Path("gap.csv").write_text("level,site\n1.5,north\n,south\n")
+    gap = diffeo("sample", "c", "-n", 1, "--context-file", "gap.csv", "--out", "x.csv").mistake
+    assert "gap.csv, line 3, column 'level': a value is missing" in gap and "--drop" not in gap
     printed = diffeo("sample", "c", "-n", 1, "--given", "site=west,level=0")
     assert printed.out.splitlines()[0] == ",".join(mixed_frame(1))
     for more, expected in {

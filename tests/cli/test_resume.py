@@ -95,7 +95,18 @@ def test_overwriting_starts_anew(stopped, diffeo, empty):
     outcome = diffeo(*train("--overwrite"))
     assert outcome.status == 0 and "trained 12 steps" in outcome.out
     assert not Path("a/unfinished").exists()
-    assert "is finished" in diffeo(*train("--resume")).mistake
+
+
+def test_a_finished_run_is_not_begun_again(diffeo, empty):
+    """A command that is repeated until it succeeds may be repeated once more."""
+    make_table(200).to_csv("t.csv", index=False)
+    assert diffeo(*train()).status == 0
+    before = {path: path.read_bytes() for path in empty.rglob("*") if path.is_file()}
+    outcome = diffeo(*train("--resume"))
+    assert outcome.status == 0 and "a: is finished" in outcome.out
+    assert json.loads(diffeo(*train("--resume", "--json")).out)["folder"] == "a"
+    assert "--max-steps 12, not 20" in diffeo(*train("--resume", steps=20)).mistake
+    assert {path: path.read_bytes() for path in empty.rglob("*") if path.is_file()} == before
 
 
 def test_with_nothing_to_resume_a_run_begins(diffeo, empty):

@@ -1,6 +1,7 @@
 """The schema of a table: numbers for a model and back, names, roles, contexts, and as JSON."""
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -294,6 +295,31 @@ def test_contexts_are_standardized_and_one_hot():
     between = columns.encode_context(MIXED[:1].assign(age=20.5))
     assert between.shape == (1, 7)
     assert columns.encode_context(pd.DataFrame({**MIXED.iloc[0], "age": ["20"]})).shape == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("values", "given", "says"),
+    [
+        ([14.0, 20.0, 34.0], "400", "'400' lies beyond 14 … 34, the contexts of training;"),
+        ([14.0, 20.0, 34.0], "11.9", "'11.9' lies beyond"),
+        ([14.0, 20.0, 34.0], "12.1", None),
+        ([1e9, 1e9, 1e9], "1000000000", None),
+        ([1e9, 1e9, 1e9], "1000200000", "beyond 1e+09 … 1e+09,"),
+        ([3, 5, 4], "6", "'6' lies beyond 3 … 5,"),
+        (["2024-01-01", "2024-03-01"], "2025-01-01", "2024-01-01 00:00:00 … 2024-03-01 00:00:00,"),
+    ],
+)
+def test_contexts_far_from_those_of_training_are_warned_of(values, given, says):
+    types = {"c": "integer" if values == [3, 5, 4] else "datetime" if len(values) == 2 else "real"}
+    frame = pd.DataFrame({"x": np.arange(len(values)) / 7, "c": values})
+    columns = Columns.from_json(Columns.infer(frame, types=types, context=["c"]).to_json())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        columns.encode_context(pd.DataFrame({"c": [str(values[0]), given]}))
+    told = [str(each.message) for each in caught]
+    assert len(told) == (says is not None)
+    if says is not None:
+        assert says in told[0] and told[0].startswith("row 2, column 'c'")
 
 
 def test_contexts_that_do_not_fit(tmp_path):

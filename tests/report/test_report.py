@@ -125,6 +125,7 @@ def test_a_conditioned_table_is_compared_given_the_same():
     held_out = frame(40, seed=1)
     page = gather(model, held_out, train=frame(100), seed=1)
     assert "given site, visits" in page.subtitle
+    assert "drawn given site, visits" in str(section(page, "Data and samples").blocks[0])
     assert len(grid(page, "Columns").rows) == 5
     real, drawn = material.of_table(model, held_out, None, 1, seed=1).to_compare()
     assert len(real) == len(drawn) == 40

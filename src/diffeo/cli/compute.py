@@ -1,6 +1,7 @@
 """What commands share when they compute: threads, devices, models and their tables."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,11 +164,18 @@ def unit_of(model: "Density") -> str:
     return "nats a row" + ("" if model.exact else ", a lower bound")
 
 
-def told_impossible(console: Console, path: Path, impossible: int) -> None:
-    """Says what it means that rows score −∞."""
+def told_impossible(console: Console, path: Path, impossible: int, why: Sequence[str]) -> None:
+    """Says what it means that rows score −∞, and what makes the first of them so."""
     if impossible:
         console.warn(
             f"{path}: {count(impossible, 'row')} impossible under the model (log-likelihood −∞): a "
             "category that training never saw, or a value beyond its column's bounds (diffeo info "
             "shows them; diffeo train --bounds COLUMN=LOWER:UPPER sets wider ones)"
         )
+        for line in why:
+            console.warn(line)
+
+
+def why_impossible(table: "Table", frame: "pandas.DataFrame", scores: "Tensor") -> list[str]:
+    """What makes rows of a piece impossible that score −∞, a line a column."""
+    return table.columns.why_impossible(frame) if bool((scores == -math.inf).any()) else []

@@ -1,5 +1,7 @@
 """`diffeo demo`: the whole path on real data that scikit-learn ships, in a few minutes."""
 
+import shutil
+import sys
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -236,14 +238,23 @@ def _tell(
             [f"{out}/samples.csv, scores.csv", "the same as tables"],
         ]
     )
+    diffeo = _program()
     console.say("next")
     console.rows(
         [
-            [f"diffeo sample {quote(f'{out}/model')} -n 1000 --out digits.csv", "more digits"],
-            [f"diffeo info {quote(f'{out}/model')}", "what the model is"],
-            ["diffeo train nsf TABLE --out runs/a", "a model of a table of yours"],
+            [f"{diffeo} sample {quote(f'{out}/model')} -n 1000 --out digits.csv", "more digits"],
+            [f"{diffeo} info {quote(f'{out}/model')}", "what the model is"],
+            [f"{diffeo} train nsf TABLE --out runs/a", "a model of a table of yours"],
         ]
     )
+
+
+def _program() -> str:
+    """What to type for this program: its name, or where it is if the shell doesn't find it."""
+    if shutil.which("diffeo"):
+        return "diffeo"
+    called = Path(sys.argv[0])
+    return quote(str(called)) if called.name == "diffeo" else f"{quote(sys.executable)} -m diffeo"
 
 
 _BOUND = f"(one-sample bound, mean of {NOISE_DRAWS} noise draws)"

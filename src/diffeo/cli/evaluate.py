@@ -1,5 +1,6 @@
 """`diffeo evaluate`: how likely a trained model finds the rows of a table."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from diffeo.cli.compute import (
     scored,
     told_impossible,
     unit_of,
+    why_impossible,
 )
 from diffeo.cli.console import Console, count, estimate, number
 from diffeo.cli.errors import mistakes
@@ -27,7 +29,7 @@ def run(command: Evaluate, console: Console) -> None:
     need("pandas", "lightning")
     device = prepare(command, console)
     table, config = load_table(command.model, device)
-    evaluation = evaluated(
+    evaluation, why = evaluated(
         table, command.data, console, drop_missing=command.drop_missing, seed=command.seed
     )
     density = table.density
@@ -44,38 +46,49 @@ def run(command: Evaluate, console: Console) -> None:
     warn_if_no_better(console, evaluation)
     if not evaluation.baselines:
         console.note("no baselines: none are recorded with this model")
-    told_impossible(console, command.data, evaluation.impossible)
+    told_impossible(console, command.data, evaluation.impossible, why)
     console.result = {"model": config["name"], **evaluation.to_dict(), "device": device}
     console.result["seed"] = command.seed
 
 
 def warn_if_no_better(console: Console, evaluation: "Evaluation") -> None:
-    """Says so where a simple model is as good."""
-    if not evaluation.baselines:
+    """Says so where the model can't be told from a simple one, or is worse."""
+    if not evaluation.baselines or evaluation.impossible:
         return
-    key, value = max(evaluation.baselines.items(), key=lambda item: item[1])
-    if not evaluation.log_likelihood > value:
+    key = max(evaluation.baselines, key=lambda name: evaluation.baselines[name])
+    gain, error = evaluation.gains[key]
+    margin = 0.0 if math.isnan(error) else 2 * error
+    if gain > margin:
+        return
+    difference = f"{BASELINES[key]} (a difference of {estimate(gain, error)} nats a row)"
+    if gain < -margin:
         console.warn(
-            f"no better than a simple model, {BASELINES[key]} "
-            f"({number(evaluation.log_likelihood)} against {number(value)}): train for longer, "
-            "on more rows, or another model"
+            f"worse than a simple model, {difference}: train for longer, on more rows, or another "
+            "model"
+        )
+    else:
+        console.warn(
+            f"no better than a simple model, {difference}: train for longer, on more rows, or "
+            "another model, unless the data are as simple as that"
         )
 
 
 def evaluated(
     table: "Table", path: Path, console: Console, *, drop_missing: bool, seed: int
-) -> "Evaluation":
-    """The figures of a table in a file, read in pieces."""
+) -> "tuple[Evaluation, list[str]]":
+    """The figures of a table in a file, read in pieces, and why rows are impossible if any are."""
     import torch
 
     from diffeo.train.evaluate import baselines_of, summarize
 
     simple = baselines_of(table)
     scores, weights = [], []
+    why: list[str] = []
     compared: dict[str, list[torch.Tensor]] = {}
     for i, frame in enumerate(pieces(path, table.columns, console, drop_missing=drop_missing)):
         own, rows = scored(table, frame, shared_noise=False, seed=seed + i)
         scores.append(own)
+        why = why or why_impossible(table, frame, own)
         if rows.weights is not None:
             weights.append(rows.weights)
         for name, values in (
@@ -83,10 +96,11 @@ def evaluated(
         ).items():
             compared.setdefault(name, []).append(values)
     with mistakes():
-        return summarize(
+        evaluation = summarize(
             torch.cat(scores),
             len(table.columns),
             bound=not table.density.exact,
             weights=torch.cat(weights) if weights else None,
             baselines={name: torch.cat(values) for name, values in compared.items()},
         )
+    return evaluation, why

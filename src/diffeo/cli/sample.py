@@ -78,6 +78,17 @@ def _given(command: Sample, table: "Table") -> "pandas.DataFrame | None":
                 f"{command.context_file}: lacks the context column {missing[0]!r}; the model is "
                 f"conditioned on {', '.join(names)}"
             )
+        from diffeo.data.messages import at
+        from diffeo.data.numbers import gaps, series_of
+
+        for name in names:
+            series = series_of(frame, name)
+            missing_at = gaps(series, name).nonzero()[0]
+            if len(missing_at):
+                raise CommandError(
+                    f"{at(series, name, int(missing_at[0]))}: a value is missing; fill it in, or "
+                    "leave the row out"
+                )
         return frame.loc[:, names]
     given = values(command.given, names)
     if missing := [name for name in names if name not in given]:

@@ -3,7 +3,16 @@
 import heapq
 
 from diffeo.cli.commands import Score
-from diffeo.cli.compute import load_table, need, pieces, prepare, scored, told_impossible, unit_of
+from diffeo.cli.compute import (
+    load_table,
+    need,
+    pieces,
+    prepare,
+    scored,
+    told_impossible,
+    unit_of,
+    why_impossible,
+)
 from diffeo.cli.console import Console, count, number
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_out_file
@@ -36,12 +45,15 @@ def run(command: Score, console: Console) -> None:
     rows = impossible = flagged = 0
     total = 0.0
     strangest: list[tuple[float, int]] = []
+    why: list[str] = []
     with written(command.out) as write:
         for frame in pieces(
             command.data, table.columns, console, drop_missing=command.drop_missing
         ):
             # The noise of the held-out rows' scores, whatever the seed: percentiles compare them.
-            scores = scored(table, frame, shared_noise=True)[0].numpy()
+            own = scored(table, frame, shared_noise=True)[0]
+            why = why or why_impossible(table, frame, own)
+            scores = own.numpy()
             numbers = frame.index.to_numpy() + 1
             result = pd.DataFrame({"row": numbers, "log_likelihood": scores})
             if known:
@@ -59,7 +71,7 @@ def run(command: Score, console: Console) -> None:
             if rows // TOLD_EVERY > (rows - len(scores)) // TOLD_EVERY:
                 console.note(f"{count(rows, 'row')} scored ({console.elapsed})")
     _tell(command, console, unit_of(table.density), rows, total / rows, flagged, strangest)
-    told_impossible(console, command.data, impossible)
+    told_impossible(console, command.data, impossible, why)
     console.result = {
         "out": str(command.out),
         "rows": rows,

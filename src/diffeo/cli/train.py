@@ -17,7 +17,7 @@ from diffeo.cli.evaluate import warn_if_no_better
 from diffeo.cli.files import staged
 from diffeo.cli.split import split
 from diffeo.cli.times import parse_time
-from diffeo.cli.unfinished import Unfinished, checkpoint_of, logs_of
+from diffeo.cli.unfinished import Unfinished, checkpoint_of, is_finished, logs_of
 
 if TYPE_CHECKING:
     import pandas
@@ -46,7 +46,12 @@ def run(command: Train, console: Console) -> None:
     first = alone or os.environ.get("RANK") == "0"  # of several, this process tells and writes
     if not first:
         console.quiet, console.json = True, False
+    finished = command.resume and is_finished(command.out)
     unfinished = Unfinished(command, console) if first else None
+    if finished:
+        console.say(f"{command.out}: is finished; nothing is left to resume")
+        console.result = {"folder": str(command.out), "model": command.model}
+        return
     fit_options = _fit_options(command)
     device = prepare(command, console)
     columns, train, held_out = _read(command, console)

@@ -34,6 +34,11 @@ def logs_of(out: Path) -> Path:
     return out / "logs"
 
 
+def is_finished(out: Path) -> bool:
+    """Whether a folder holds a model, and no run that is under way."""
+    return (out / "config.json").exists() and not (out / "unfinished" / "settings.json").exists()
+
+
 class Unfinished:
     """A run in `FOLDER/unfinished`: the settings it was started with, and its checkpoint.
 
@@ -43,8 +48,7 @@ class Unfinished:
 
     Raises:
         CommandError: if the folder holds something else, or a model or a run that the command
-            does not say to replace or to resume, or it was started with other settings or data, or
-            it is finished.
+            does not say to replace or to resume, or it was started with other settings or data.
     """
 
     def __init__(self, command: Train, console: Console) -> None:
@@ -53,25 +57,20 @@ class Unfinished:
         self.folder, self.logs = self.checkpoint.parent, logs_of(command.out)
         self._made = [each for each in (command.out, *command.out.parents) if not each.exists()]
         there = (self.folder / "settings.json").exists()
-        if command.resume:
-            if command.overwrite:
-                raise CommandError("give --resume or --overwrite, not both")
-            if not there and (command.out / "config.json").exists():
-                raise CommandError(
-                    f"--resume: {command.out} is finished, so there is nothing to resume; leave "
-                    "--resume out"
-                )
+        if command.resume and command.overwrite:
+            raise CommandError("give --resume or --overwrite, not both")
+        finished = command.resume and is_finished(command.out)
         self.resuming = command.resume and there
         if there and not command.resume and not command.overwrite:
             raise CommandError(
                 f"--out {command.out}: holds an unfinished run; go on with --resume, or start anew "
                 "with --overwrite"
             )
-        if not there and not self._holds_only_leftovers():
+        if not there and not finished and not self._holds_only_leftovers():
             check_out_folder(command.out, overwrite=command.overwrite)
         self.settings = self._settings()
-        if self.resuming:
-            self._check_same()
+        if self.resuming or finished:
+            self._check_same((self.folder if self.resuming else command.out) / "settings.json")
 
     def _holds_only_leftovers(self) -> bool:
         """Whether the folder is what a run left that was killed in its first instants."""
@@ -92,8 +91,7 @@ class Unfinished:
                 settings[key] = fingerprint(path)
         return json.loads(json.dumps(settings))
 
-    def _check_same(self) -> None:
-        path = self.folder / "settings.json"
+    def _check_same(self, path: Path) -> None:
         try:
             before = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffeo.data.codes import encode
+from diffeo.data.codes import decode, encode
 from diffeo.data.column import Column
-from diffeo.data.messages import at, shown
+from diffeo.data.messages import and_more, at, shown
 from diffeo.data.numbers import numbers, series_of
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _LOOK = 1000
 """Pairs of columns are compared on this many rows first."""
+_BEYOND = 0.1
+"""How far beyond the values of training a context may lie, in parts of their range."""
 
 
 def warnings(columns: Sequence[Column], frame: "pandas.DataFrame") -> list[str]:
@@ -50,6 +52,32 @@ def warnings(columns: Sequence[Column], frame: "pandas.DataFrame") -> list[str]:
             lines += _of_precision(column, series, values)
     numeric = [c for c in columns if c.kind in ("real", "integer", "step")]
     return lines + list(_of_copies([c for c in numeric if c.name not in constant], frame))
+
+
+def unfamiliar(column: Column, series: "pandas.Series", encoded: np.ndarray) -> str | None:
+    """A line about values of a context column that lie far beyond those of training.
+
+    Args:
+        column: with the role of context.
+        series: its values.
+        encoded: what `encode_context` made of them.
+    """
+    if column.kind == "category" or column.least is None or column.greatest is None:
+        return None
+    codes = encoded[:, 0].astype(np.float64) * column.std + column.mean
+    range_ = column.greatest - column.least
+    slack = max(_BEYOND * range_, 1e-5 * (column.std + abs(column.mean)))
+    wrong = np.flatnonzero((codes < column.least - slack) | (codes > column.greatest + slack))
+    if not len(wrong):
+        return None
+    ends = decode(column, np.array([column.least, column.greatest]))
+    low, high = (f"{end:.6g}" if isinstance(end, float) else str(end) for end in ends)
+    first = int(wrong[0])
+    return (
+        f"{at(series, column.name, first)}: {shown(series.iloc[first])} lies beyond "
+        f"{low} … {high}, the contexts of training{and_more(wrong)}; what the model says there is "
+        "guessed"
+    )
 
 
 def _of_atoms(column: Column, series: "pandas.Series", values: np.ndarray) -> Iterator[str]:

@@ -46,6 +46,8 @@ class Column:
         margin: how far inside its bounds a real column's value on a bound is put.
         mean: of the codes of a context column.
         std: standard deviation of the same.
+        least: smallest of the same, where it is known.
+        greatest: largest of the same.
         unit: of a datetime column's type: s, ms, us or ns.
         zone: name of a datetime column's time zone, if it has one.
 
@@ -65,6 +67,8 @@ class Column:
     margin: int | float = 0.0
     mean: int | float = 0.0
     std: int | float = 1.0
+    least: int | float | None = None
+    greatest: int | float | None = None
     unit: str = "us"
     zone: str | None = None
 
@@ -168,6 +172,8 @@ def _check(entries: Mapping[str, Any]) -> None:
         "margin": _is_number(entries["margin"]) and entries["margin"] >= 0,
         "mean": _is_number(entries["mean"]),
         "std": _is_number(entries["std"]) and entries["std"] > 0,
+        "least": entries["least"] is None or _is_number(entries["least"]),
+        "greatest": entries["greatest"] is None or _is_number(entries["greatest"]),
         "unit": entries["unit"] in ("s", "ms", "us", "ns"),
         "zone": entries["zone"] is None or isinstance(entries["zone"], str),
     }

@@ -1,5 +1,6 @@
 """The schema of a table: its columns, and how they become the numbers of a model and come back."""
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffeo.data import codes
+from diffeo.data import checks, codes
 from diffeo.data.bounds import Bounds
-from diffeo.data.checks import warnings
 from diffeo.data.column import Column
 from diffeo.data.errors import DataError
 from diffeo.data.making import make_column
@@ -193,6 +193,8 @@ class Columns:
             DataError: if a column is missing, unknown, or holds what it can't, naming the file,
                 line and column. A value beyond the bounds or a category that is unknown is none:
                 its code lies outside the support, where a density is 0. As context it is.
+
+        Warns of contexts that lie far beyond those of training.
         """
         frame = self._checked(frame, (*self.features, *self.given))
         x = np.empty((len(frame), len(self)), np.float32)
@@ -294,7 +296,7 @@ class Columns:
 
         See `diffeo.data.checks`.
         """
-        return warnings(self.features, self._checked(frame, self.features))
+        return checks.warnings(self.features, self._checked(frame, self.features))
 
     def to_json(self) -> list[dict[str, Any]]:
         """The schema as plain values."""
@@ -315,9 +317,12 @@ class Columns:
         return cls(tuple(Column.from_json(column) for column in columns))
 
     def _context(self, frame: "pandas.DataFrame") -> Tensor:
-        parts = [
-            codes.encode_context(column, series_of(frame, column.name)) for column in self.given
-        ]
+        parts = []
+        for column in self.given:
+            series = series_of(frame, column.name)
+            parts.append(codes.encode_context(column, series))
+            if line := checks.unfamiliar(column, series, parts[-1]):
+                warnings.warn(line, stacklevel=4)
         return torch.from_numpy(np.concatenate(parts, axis=1))
 
     def _weights(self, frame: "pandas.DataFrame") -> Tensor:

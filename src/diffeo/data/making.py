@@ -139,9 +139,15 @@ def _range(
 def _standardized(made: Column, column: "pandas.Series") -> Column:
     values = whole_steps(made, column) if made.is_whole else numbers(column, made.name)
     codes = values - made.offset
-    std = _std(codes)
     return replace(
-        made, lower=None, upper=None, margin=0.0, mean=float(codes.mean()), std=std or 1.0
+        made,
+        lower=None,
+        upper=None,
+        margin=0.0,
+        mean=float(codes.mean()),
+        std=_std(codes) or 1.0,
+        least=float(codes.min()),
+        greatest=float(codes.max()),
     )
 
 

@@ -52,7 +52,7 @@ def check_complete(column: "pandas.Series", name: str) -> None:
     if len(wrong):
         raise DataError(
             f"{at(column, name, int(wrong[0]))}: a value is missing{and_more(wrong)}; fill it in, "
-            "or leave out the rows that have gaps (--drop-missing)"
+            "or leave out the rows that have gaps (--drop-missing; in Python, frame.dropna())"
         )
 
 

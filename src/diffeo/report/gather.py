@@ -142,7 +142,7 @@ def gather(
     if lines := (*warnings, *material.notes, *sections.remarks(material)):
         parts.insert(0, Section("Warnings", (Notes(lines),)))
     return Page(
-        title=title or f"{named} on {found.rows:,} held-out row{'s' * (found.rows != 1)}",
+        title=title or f"{named} on {_rows(found.rows).replace('row', 'held-out row')}",
         subtitle=_subtitle(named, material, history),
         verdict=found.in_words,
         sections=tuple(section for section in parts if section is not None),
@@ -159,5 +159,9 @@ def _subtitle(
     if material.given:
         words += f" given {', '.join(material.given[:6])}" + ", …" * (len(material.given) > 6)
     if history is not None and history.steps:
-        words += f", trained on {history.rows:,} rows in {history.steps[-1]:,} steps"
-    return f"{words}; judged by {len(material.x):,} rows that it was not trained on."
+        words += f", trained on {_rows(history.rows)} in {history.steps[-1]:,} steps"
+    return f"{words}; judged by {_rows(len(material.x))} that it was not trained on."
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"

@@ -2,7 +2,7 @@
 
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,8 @@ def remarks(material: "diffeo.report.material.Material") -> list[str]:
     """What is wrong with the held-out rows or their scores."""
     lines = []
     if len(material.x) < FEW_ROWS:
-        lines.append(f"Only {len(material.x)} held-out rows: every figure here is rough.")
+        rows = "row" if len(material.x) == 1 else "rows"
+        lines.append(f"Only {len(material.x)} held-out {rows}: every figure here is rough.")
     wrong = int((~np.isfinite(material.scores.numpy())).sum())
     if wrong:
         lines.append(f"{wrong:,} of {len(material.x):,} held-out rows have no finite score.")
@@ -115,7 +116,9 @@ def samples_section(material: "diffeo.report.material.Material") -> Section:
     count = min(len(material.real), PICTURED)
     real = material.real.sample(count, replace=weights is not None, weights=weights, random_state=0)
     title = "Held-out rows and samples of the model"
-    blocks = [
+    given = material.twins is not None and material.given
+    blocks: list[Block] = [_about_given(material.given)] if given else []
+    blocks += [
         _picture(
             "samples",
             marginals(real, material.drawn, title=title),
@@ -133,6 +136,11 @@ def samples_section(material: "diffeo.report.material.Material") -> Section:
     return Section("Data and samples", tuple(blocks))
 
 
+def _about_given(names: Sequence[str]) -> str:
+    some = ", ".join(names[:6]) + ", …" * (len(names) > 6)
+    return f"The samples were drawn given {some}: these values are those of held-out rows."
+
+
 def two_sample_section(material: "diffeo.report.material.Material", seed: int) -> Section:
     """What a classifier makes of held-out and drawn rows."""
     words = (
@@ -145,7 +153,7 @@ def two_sample_section(material: "diffeo.report.material.Material", seed: int) -
     try:
         found = two_sample_test(*material.to_compare(), seed, paired=material.twins is not None)
     except ValueError as error:
-        return Section(title, (f"Not asked: {error}.",))
+        return Section(title, (f"Not asked: {str(error).removeprefix('two_sample_test: ')}.",))
     figures = Grid(
         ("", "classifier"),
         (

@@ -53,6 +53,8 @@ class Evaluation:
     """The same mean under simple models, where those are known: of tables trained by the command
     line.
     """
+    gains: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """How much likelier a row is than under each of them, and the standard error, over rows."""
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values."""
@@ -187,6 +189,7 @@ def summarize(
         baselines: log-likelihoods of the same rows under simple models, by name.
     """
     mean, error = mean_and_error(scores, weights)
+    simple = baselines or {}
     return Evaluation(
         log_likelihood=mean,
         standard_error=error,
@@ -196,8 +199,10 @@ def summarize(
         dimensions=dimensions,
         bits_per_dim=bits_per_dim(mean, dimensions),
         impossible=int((scores == -math.inf).sum()),
-        baselines={
-            name: mean_and_error(values, weights)[0] for name, values in (baselines or {}).items()
+        baselines={name: mean_and_error(values, weights)[0] for name, values in simple.items()},
+        gains={
+            name: mean_and_error(scores.double() - values.double(), weights)
+            for name, values in simple.items()
         },
     )
 
