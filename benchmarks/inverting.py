@@ -2,13 +2,14 @@
 
     python -m benchmarks.inverting --data DIR [--rounds 7] [--threads 2] [--write]
 
-Masked autoregressive flows of 5 transforms are trained for 1,000 steps (500 for the images), as
-`fit` does it: on the patches of benchmarks/tables.py (63 columns; affine maps and splines, hidden
-layers of 256) and on MNIST (784 pixels, dequantized, through a logit; affine maps, hidden layers of
-512). Draws from the base are then decoded by stepping and by Jacobi's iteration, in one process,
-taking turns, in float32 without gradients. Medians are given; how many passes of the network
-Jacobi's iteration took in each transform, how many events it left to stepping; the largest relative
-gap between the two results; and which of the two `solver="auto"` takes.
+Masked autoregressive flows are trained as `fit` does it: on the patches of benchmarks/tables.py (63
+columns; `maf` with hidden layers of 256, and `nsf` with its defaults) and on MNIST (784 pixels,
+dequantized, through a logit; `maf` with hidden layers of 512). Draws from the base are then decoded
+by stepping, by Jacobi's iteration with as many rounds as it wants, and by what `solver="auto"`
+makes of it, in one process, taking turns, in float32 without gradients. Medians are given and their
+quartiles, and how many passes of the network Jacobi's iteration took in each transform: how many
+that are depends on how strongly a trained flow's variables depend on each other, so that the flows'
+log-likelihood of test rows is given as well.
 
 DIR holds natural_patches_8x8.npz and mnist/train-images-idx3-ubyte.gz. `--write` keeps the table in
 benchmarks/results/inverting.md.
@@ -23,6 +24,8 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -32,101 +35,111 @@ import diffeo
 from benchmarks._conditions import conditions, tell
 from benchmarks._tables import load
 from diffeo.bijections import Autoregressive
+from diffeo.bijections.autoregressive import Solver
+from diffeo.contexts import Context
 from diffeo.density import Flow
-from diffeo.train import fit
+from diffeo.train import fit, score
 
 RESULTS = Path(__file__).parent / "results" / "inverting.md"
 EVENTS = (1, 16, 64, 256, 1024)
+
+
+SOLVERS: tuple[Solver, ...] = ("step", "jacobi", "auto")
+HELD_OUT = 2_000
 
 
 @dataclass(frozen=True)
 class Case:
     """A flow, and what it is trained on."""
 
+    model: str
     data: str
-    scalar: str
-    hidden: int
     steps: int
+    options: dict[str, Any]
 
 
 CASES = [
-    Case("patches", "affine", 256, 1_000),
-    Case("patches", "spline", 256, 1_000),
-    Case("mnist", "affine", 512, 500),
+    Case("maf", "patches", 2_000, {"hidden": (256, 256)}),
+    Case("nsf", "patches", 500, {}),
+    Case("maf", "mnist", 500, {"hidden": (512, 512)}),
 ]
 
 
-def rows_of(name: str, folder: Path) -> Tensor:
-    """Rows to train on."""
+def rows_of(name: str, folder: Path) -> tuple[Tensor, Tensor]:
+    """Rows to train on, and others."""
     if name == "patches":
-        return load("patches", folder).train
+        parts = load("patches", folder)
+        return parts.train, parts.test[:HELD_OUT]
     with gzip.open(folder / "mnist" / "train-images-idx3-ubyte.gz") as file:
         raw = file.read()
     pixels = torch.from_numpy(np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 784).copy())
     noise = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(0))
     inside = 0.01 + 0.98 * (pixels + noise) / 256
-    return inside.log() - (-inside).log1p()
+    x = inside.log() - (-inside).log1p()
+    return x[HELD_OUT:], x[:HELD_OUT]
 
 
-def trained(case: Case, folder: Path) -> Flow:
-    """The flow of a case."""
-    x = rows_of(case.data, folder)
+def trained(case: Case, folder: Path) -> tuple[Flow, float]:
+    """The flow of a case, and its mean log-likelihood of other rows, nats."""
+    train, test = rows_of(case.data, folder)
     torch.manual_seed(0)
-    flow = diffeo.create(
-        "maf", features=x.shape[1], hidden=(case.hidden, case.hidden), scalar=case.scalar
-    )
+    flow = diffeo.create(case.model, features=train.shape[1], **case.options)
+    assert isinstance(flow, Flow)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"fit: .*")
-        fit(flow, x, max_steps=case.steps)
-    return flow.eval()
+        fit(flow, train, max_steps=case.steps)
+    return flow.eval(), float(score(flow, test).mean())
 
 
 def maps_of(flow: Flow) -> list[Autoregressive]:
-    """The autoregressive maps, from the base's side."""
-    return [part for part in reversed(list(flow.modules())) if isinstance(part, Autoregressive)]
+    """The autoregressive maps, from the data's side."""
+    return [part for part in flow.modules() if isinstance(part, Autoregressive)]
 
 
-def decode(flow: Flow, z: Tensor, solver: str) -> tuple[Tensor, float]:
-    """Decoded rows, and the seconds it took."""
+def decode(flow: Flow, z: Tensor, solver: Solver) -> tuple[Tensor, float]:
+    """Decoded rows, and the milliseconds it took."""
     for part in maps_of(flow):
-        part.solver = solver  # type: ignore[assignment]
+        part.solver = solver
     start = time.perf_counter()
     x = flow.decode(z)
-    return x, time.perf_counter() - start
+    return x, 1e3 * (time.perf_counter() - start)
 
 
-def passes(flow: Flow, z: Tensor) -> tuple[list[int], int]:
-    """Passes of the network that each transform takes, and how many events are left unsolved."""
-    taken, left = [], 0
+def passes(flow: Flow, z: Tensor) -> list[int]:
+    """Passes of the network that Jacobi's iteration takes in each transform."""
+    taken: list[int] = []
     for part in maps_of(flow):
-        found = part.invert_at_once(z)
-        taken.append(found.rounds)
-        left += int((~found.solved).sum())
         part.solver = "step"
-        z = part.inverse(z)[0]
-    return taken, left
+    inverse = Autoregressive._solve
+
+    def counted(part: Autoregressive, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        taken.append(part.invert_at_once(z, context).rounds)
+        return inverse(part, z, context)
+
+    with mock.patch.object(Autoregressive, "_solve", counted):
+        flow.decode(z)
+    return taken
 
 
-def line(case: Case, flow: Flow, events: int, rounds: int) -> str:
+def line(name: str, flow: Flow, events: int, rounds: int) -> str:
     """One line of the table."""
     torch.manual_seed(events)
     z = flow.base.sample(events)
-    seconds: dict[str, list[float]] = {"step": [], "jacobi": []}
+    taken: dict[Solver, list[float]] = {solver: [] for solver in SOLVERS}
     results = {}
     for index in range(rounds + 1):
-        for solver, taken in seconds.items():
-            results[solver], second = decode(flow, z, solver)
+        for solver in SOLVERS:
+            results[solver], milliseconds = decode(flow, z, solver)
             if index > 0:  # the first allocates
-                taken.append(second)
-    step, jacobi = (statistics.median(seconds[solver]) for solver in ("step", "jacobi"))
+                taken[solver].append(milliseconds)
+    median = {solver: statistics.median(taken[solver]) for solver in SOLVERS}
     gap = (results["step"] - results["jacobi"]).abs() / (1 + results["step"].abs())
-    taken, left = passes(flow, z)
-    first = maps_of(flow)[0]
-    first.solver = "auto"
-    auto = "jacobi" if first._patience(z) else "step"
-    cells = [f"{case.data}, {case.scalar}", str(z.shape[-1]), f"{events:,}"]
-    cells += [f"{step / jacobi:.2f}", f"{1e3 * step:.1f} ms", f"{1e3 * jacobi:.1f} ms"]
-    cells += [", ".join(map(str, taken)), str(left), f"{float(gap.max()):.0e}", auto]
+    cells = [name, f"{events:,}"]
+    cells += [f"{median['step'] / median[solver]:.2f}" for solver in ("jacobi", "auto")]
+    for solver in SOLVERS:
+        low, _, high = statistics.quantiles(taken[solver], n=4)
+        cells.append(f"{median[solver]:.1f} ({low:.1f} – {high:.1f})")
+    cells += [", ".join(map(str, passes(flow, z))), f"{float(gap.max()):.0e}"]
     text = f"| {' | '.join(cells)} |"
     print(text, file=sys.stderr, flush=True)
     return text
@@ -148,25 +161,35 @@ def main() -> None:
     if arguments.data is None:
         print("left out: it needs data that is not part of the project; give --data or DIFFEO_DATA")
         return
-    if arguments.rounds < 1 or arguments.threads < 1:
-        parser.error("--rounds and --threads: at least 1")
+    if arguments.rounds < 2 or arguments.threads < 1:
+        parser.error("--rounds: at least 2; --threads: at least 1")
     torch.set_num_threads(arguments.threads)
     lines = []
+    flows = []
     for case in CASES:
-        print(f"{case.data}, {case.scalar}: training …", file=sys.stderr, flush=True)
-        flow = trained(case, Path(arguments.data))
+        name = f"`{case.model}`, {case.data}"
+        print(f"{name}: training …", file=sys.stderr, flush=True)
+        flow, nats = trained(case, Path(arguments.data))
+        transforms, features = len(maps_of(flow)), flow.event_shape[0]
+        flows.append(
+            f"- {name}: D = {features}, {transforms} transforms, options {case.options or 'none'}; "
+            f"after {case.steps:,} steps {nats:.2f} nats a test row."
+        )
         with torch.no_grad():
-            lines += [line(case, flow, events, arguments.rounds) for events in EVENTS]
+            lines += [line(name, flow, events, arguments.rounds) for events in EVENTS]
     table = "\n".join(
         [
             "# Inverting an autoregressive flow",
             "",
-            "5 transforms, trained, float32, without gradients, eager, "
-            f"{arguments.threads} threads. Medians of {arguments.rounds} rounds.",
+            f"Trained flows, float32, without gradients, eager, {arguments.threads} threads. "
+            f"Medians of {arguments.rounds} rounds in milliseconds, quartiles in brackets; times "
+            "faster than stepping.",
             "",
-            "| flow | D | events | Jacobi times faster | stepping | Jacobi | passes a transform "
-            "| left to stepping | largest relative gap | auto takes |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            *flows,
+            "",
+            "| flow | events | Jacobi, times faster | auto, times faster | stepping, ms "
+            "| Jacobi, ms | auto, ms | passes in each transform | largest relative gap |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
             *lines,
             "",
             "Made by `python -m benchmarks.inverting --data DIR --rounds "

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch._higher_order_ops.while_loop import while_loop
 from torch.autograd import forward_ad
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 Monotone = Callable[[Tensor], tuple[Tensor, Tensor]]
 """x ↦ (f(x), log f′(x)), element by element, f increasing."""
@@ -18,6 +19,12 @@ _SLACK = 10
 def is_traced() -> bool:
     """Whether only plain operations will do: in compile, export, `torch.func`, forward-mode AD."""
     return torch.compiler.is_compiling() or _in_transform() or forward_ad._current_level >= 0
+
+
+def has_values(x: Tensor) -> bool:
+    """Whether what is done may depend on the values of x: not where operations are recorded."""
+    recorded = torch._C._get_tracing_state() is not None or _get_current_dispatch_mode() is not None
+    return not (recorded or x.is_meta or is_traced())
 
 
 def is_batched(*gradients: Tensor) -> bool:

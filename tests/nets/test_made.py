@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from diffeo.nets import MADE
+from diffeo.nets.made import MaskedLinear
 
 
 def redrawn(net: nn.Module) -> nn.Module:
@@ -76,3 +77,17 @@ def test_one_variable_depends_on_the_context_alone():
 def test_mistakes(options, words):
     with pytest.raises(ValueError, match=words):
         MADE(**{"features": 3, "num_params": 1, **options})
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_layers_are_called(residual):
+    """By who hooks into modules: sharding, normalising, pruning, counting."""
+    net = MADE(5, 2, (8, 8), context=2, residual=residual)
+    layers = [module for module in net.modules() if isinstance(module, MaskedLinear)]
+    called = []
+    for layer in layers:
+        layer.register_forward_hook(lambda module, *_: called.append(module))
+    x, c = torch.randn(3, 5), torch.randn(3, 2)
+    expected = net(x, c)
+    assert set(called) == set(layers)
+    torch.testing.assert_close(net.given(c)(x), expected, rtol=0.0, atol=0.0)

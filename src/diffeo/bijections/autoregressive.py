@@ -7,20 +7,20 @@ from torch import Tensor
 
 from diffeo.bijections.base import Bijection
 from diffeo.bijections.elementwise import sum_event
-from diffeo.bijections.jacobi import AtOnce, invert_at_once
+from diffeo.bijections.jacobi import JacobiSolution, iterate
 from diffeo.contexts import Context, select_context
 from diffeo.nets.causal import CausalNetwork
 from diffeo.scalars.base import ScalarMap
-from diffeo.solvers import is_traced
+from diffeo.solvers import has_values, is_traced
 
 Solver = Literal["auto", "step", "jacobi"]
 
-_FEW_POSITIONS = 16
-"""So few are stepped through at once."""
-_AT_ONCE = 2**20
-"""How many values a round may have: its memory is that of a training step."""
+_LEAST_POSITIONS = 16
+"""Fewer are always stepped through."""
+_MOST_VALUES = 2**20
+"""A z of more values is stepped through: a round keeps the parameters of all of them."""
 _PATIENCE = 24
-"""Rounds after which "auto" gives up; a quarter of the positions if that is less."""
+"""Rounds after which "auto" gives up; half of the positions if that is less."""
 
 
 class Autoregressive(Bijection):
@@ -28,10 +28,12 @@ class Autoregressive(Bijection):
 
     The forward direction is one parallel pass of the network. There are two ways back. "step" goes
     through the positions with the network's stepper: arithmetic of about one parallel pass, in many
-    small operations. "jacobi" corrects all positions at once until nothing is left to correct
-    (`invert_at_once`), in a few parallel passes; events for which that does not come to an end are
-    stepped through. "auto" does so, and gives up sooner, where there are at least as many positions
-    as events, since steps are slow then, and otherwise steps. Both are exact to rounding.
+    small operations. "jacobi" corrects all positions at once until they are off by
+    `diffeo.bijections.jacobi.ROUNDINGS` roundings at most, in a few parallel passes; events for
+    which that does not come to an end are stepped through. "auto" does so, and gives up sooner,
+    where there are at least as many positions as events, since steps are slow then, and otherwise
+    steps. Where values can't be looked at (compilers, `torch.func`), numbers are shorter than
+    float32, or units are dropped in training, all of them step.
 
     The inverse is differentiable: up to `unroll` positions the steps themselves are recorded, and
     the solver is always "step". Beyond, gradients come from the implicit function theorem: Jᵀw = v
@@ -67,9 +69,6 @@ class Autoregressive(Bijection):
                 f"Autoregressive: {name} takes {scalar.num_params} parameters, "
                 f"the network gives {net.num_params}"
             )
-        if solver not in get_args(Solver):
-            names = ", ".join(get_args(Solver))
-            raise ValueError(f"Autoregressive: solver must be one of {names}, got {solver!r}")
         self.scalar, self.net, self.unroll, self.solver = scalar, net, unroll, solver
         self.event_shape = net.event_shape
         self.event_dim = len(net.event_shape)
@@ -89,30 +88,51 @@ class Autoregressive(Bijection):
         x = self._with_implicit_gradient(x, z, context)
         return x, -self._forward(x, context)[1]
 
-    def invert_at_once(self, z: Tensor, context: Context = None, most: int | None = None) -> AtOnce:
+    @property
+    def solver(self) -> Solver:
+        """How the inverse is found: "auto", "step" or "jacobi"."""
+        return self._solver
+
+    @solver.setter
+    def solver(self, name: Solver) -> None:
+        if name not in get_args(Solver):
+            names = ", ".join(get_args(Solver))
+            raise ValueError(f"Autoregressive: solver must be one of {names}, got {name!r}")
+        self._solver: Solver = name
+
+    def invert_at_once(
+        self, z: Tensor, context: Context = None, most: int | None = None
+    ) -> JacobiSolution:
         """x = f⁻¹(z) by Jacobi's iteration, with a bound on its error; no gradients.
+
+        It looks at values, and so can't be compiled or mapped by `torch.func`.
 
         Args:
             z: (*batch, *event).
             context: as in `forward`.
-            most: rounds after which to give up; unless told, as many as suffice.
+            most: rounds after which to give up, 1 or more; unless told, as many as suffice.
         """
         z, context = self._admit(z, context, self.event_shape, self.event_dim)
         most = self._positions(z) + 1 if most is None else most
-        return invert_at_once(self.scalar, self.net, z, context, most)
+        if most < 1:
+            raise ValueError(f"Autoregressive: most must be 1 or more, got {most}")
+        return iterate(self.scalar, self.net, z, context, most)
 
     def _positions(self, z: Tensor) -> int:
         return self.net.positions_of(z.shape[z.dim() - self.event_dim :])
 
     def _patience(self, z: Tensor) -> int:
         """How many rounds of Jacobi's iteration to try; 0 for none."""
+        exact = torch.finfo(z.dtype).eps <= torch.finfo(torch.float32).eps
+        if not (exact and self.net.repeatable and has_values(z)):
+            return 0
         positions = self._positions(z)
         if self.solver != "auto":
             return positions + 1 if self.solver == "jacobi" else 0
         events = z.shape[: z.dim() - self.event_dim].numel()
-        if positions < max(_FEW_POSITIONS, events) or z.numel() > _AT_ONCE:
+        if positions < max(_LEAST_POSITIONS, events) or z.numel() > _MOST_VALUES:
             return 0
-        return min(_PATIENCE, positions // 4)
+        return min(_PATIENCE, positions // 2)
 
     @torch.no_grad()
     def _solve(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
@@ -120,7 +140,7 @@ class Autoregressive(Bijection):
         most = self._patience(z)
         if most == 0:
             return self._step(z, context)
-        found = invert_at_once(self.scalar, self.net, z, context, most)
+        found = iterate(self.scalar, self.net, z, context, most)
         x, ladj, left = found.x, found.ladj, ~found.solved
         if bool(left.any()):
             batch = z.shape[: z.dim() - self.event_dim]

@@ -91,7 +91,7 @@ def maf(
     residual: bool = False,
     dropout: float = 0.0,
 ) -> Flow:
-    """Masked autoregressive flow: scoring in one pass, sampling by cached stepping.
+    """Masked autoregressive flow: scoring in one pass, sampling in a few.
 
     Args:
         shape: (D,).
@@ -160,7 +160,7 @@ def iaf(
     residual: bool = False,
     dropout: float = 0.0,
 ) -> Flow:
-    """Inverse autoregressive flow: sampling and its density in one pass, scoring by stepping.
+    """Inverse autoregressive flow: sampling and its density in one pass, scoring in a few.
 
     The preset is the posterior of a variational autoencoder of MNIST in a comparison of flows, van
     den Berg et al., 2018, arXiv:1803.05649 (github.com/riannevdberg/sylvester-flows).

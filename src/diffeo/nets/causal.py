@@ -44,6 +44,11 @@ class CausalNetwork(nn.Module, ABC):
     """Parameters a value."""
     context_shape: ContextShape = None
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether a pass, made again, gives the same: not where units are dropped in training."""
+        return True
+
     @abstractmethod
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
         """Parameters of every value from the values before it: (*batch, *event, num_params)."""

@@ -96,14 +96,27 @@ class MADE(CausalNetwork):
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
         """Parameters of every variable from those before it."""
-        return self.given(context)(x)
+        return self._pass(lambda layer: layer, context)(x)
 
     def given(self, context: Context = None) -> Callable[[Tensor], Tensor]:
         """The pass, its weights masked and the context's part of it computed."""
-        entry, exit_ = self.entry.masked(), self.exit.masked()
+        return self._pass(MaskedLinear.masked, context)
+
+    @property
+    def repeatable(self) -> bool:
+        """Not with dropout in training."""
+        return not (self.training and self.dropout)
+
+    def _pass(
+        self,
+        form: "Callable[[MaskedLinear], Callable[[Tensor], Tensor]]",
+        context: Context,
+    ) -> Callable[[Tensor], Tensor]:
+        """Parameters as a function of x, by the masked layers in some form of theirs."""
+        entry, exit_ = form(self.entry), form(self.exit)
         from_context = None if self.context_entry is None else self.context_entry(context)
         gates = [torch.sigmoid(gate(context)) for gate in self.gates]
-        hidden = self._masked_blocks(gates) if self.residual else self._masked_layers()
+        hidden = self._blocks(form, gates) if self.residual else self._layers(form)
 
         def parameters(x: Tensor) -> Tensor:
             h = entry(x) if from_context is None else entry(x) + from_context
@@ -111,8 +124,8 @@ class MADE(CausalNetwork):
 
         return parameters
 
-    def _masked_layers(self) -> Callable[[Tensor], Tensor]:
-        layers = [cast(MaskedLinear, layer).masked() for layer in self.layers]
+    def _layers(self, form: Callable) -> Callable[[Tensor], Tensor]:
+        layers = [form(layer) for layer in self.layers]
 
         def hidden(h: Tensor) -> Tensor:
             h = self._drop(self._activate(h))
@@ -122,8 +135,8 @@ class MADE(CausalNetwork):
 
         return hidden
 
-    def _masked_blocks(self, gates: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
-        blocks = [(first.masked(), second.masked()) for first, second in self.layers]  # type: ignore[misc]
+    def _blocks(self, form: Callable, gates: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
+        blocks = [(form(first), form(second)) for first, second in self.layers]  # type: ignore[misc]
 
         def hidden(h: Tensor) -> Tensor:
             for i, (first, second) in enumerate(blocks):

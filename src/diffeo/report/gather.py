@@ -56,7 +56,8 @@ def report(
         history: what `fit` recorded.
         samples: rows that the model drew, as `data`; how many to draw; None for as many as there
             are held-out rows, at most 5,000. Of a conditioned model each is drawn given what a
-            held-out row is given.
+            held-out row is given; the two-sample test then knows which belong together, and of rows
+            that were drawn before it doesn't.
         title: of the page.
         settings: what a person should find on the page about how the model was trained.
         warnings: lines that a person should not overlook.

@@ -96,7 +96,10 @@ def two_sample_test(
             f"got {len(real)} and {len(samples)}"
         )
     if paired and len(real) != len(samples):
-        raise ValueError(f"two_sample_test: pairs of {len(real)} and {len(samples)} rows")
+        raise ValueError(
+            f"two_sample_test: pairs need as many drawn rows as real ones, got {len(samples)} and "
+            f"{len(real)}"
+        )
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(real))
     drawn = chosen if paired else rng.permutation(len(samples))
