@@ -238,9 +238,9 @@ def test_flat_stretches_are_not_taken_for_solutions():
 def test_few_events_are_solved_at_once_and_many_are_stepped_through():
     map_ = example(Affine())
     counted = Counted(map_)
-    map_.inverse(*latent(FEATURES + 1))
+    map_.inverse(*latent(2 * FEATURES + 1))
     assert counted.passes == 0
-    map_.inverse(*latent(FEATURES))
+    map_.inverse(*latent(2 * FEATURES))
     assert counted.passes > 0
 
 

@@ -31,7 +31,7 @@ class Autoregressive(Bijection):
     small operations. "jacobi" corrects all positions at once until they are off by
     `diffeo.bijections.jacobi.ROUNDINGS` roundings at most, in a few parallel passes; events for
     which that does not come to an end are stepped through. "auto" does so, and gives up sooner,
-    where there are at least as many positions as events, since steps are slow then, and otherwise
+    where events are at most twice as many as positions, since steps are slow then, and otherwise
     steps. Where values can't be looked at (compilers, `torch.func`), numbers are shorter than
     float32, or units are dropped in training, all of them step.
 
@@ -130,7 +130,7 @@ class Autoregressive(Bijection):
         if self.solver != "auto":
             return positions + 1 if self.solver == "jacobi" else 0
         events = z.shape[: z.dim() - self.event_dim].numel()
-        if positions < max(_LEAST_POSITIONS, events) or z.numel() > _MOST_VALUES:
+        if events > 2 * positions or positions < _LEAST_POSITIONS or z.numel() > _MOST_VALUES:
             return 0
         return min(_PATIENCE, positions // 2)
 
