@@ -103,14 +103,10 @@ def test_an_event_is_what_it_is_alone():
         torch.testing.assert_close(alone.x, together.x[i], rtol=1e-12, atol=1e-12)
 
 
-class Previous(CausalNetwork):
-    """z_i = x_i − x_{i−1} + ½: what is far behind matters as what is near does."""
+class Parallel(CausalNetwork):
+    """A network that is not to be stepped through."""
 
-    event_shape, positions, num_params = (FEATURES,), FEATURES, 2
-
-    def forward(self, x, context=None):
-        before = torch.cat([torch.zeros_like(x[..., :1]), x[..., :-1]], dim=-1)
-        return torch.stack([0.5 - before, torch.zeros_like(x)], dim=-1)
+    event_shape, positions = (FEATURES,), FEATURES
 
     def stepper(self, batch, context=None):
         raise AssertionError("not to be stepped through")
@@ -120,6 +116,16 @@ class Previous(CausalNetwork):
 
     def from_positions(self, values):
         return values.squeeze(-1)
+
+
+class Previous(Parallel):
+    """z_i = x_i − x_{i−1} + ½: what is far behind matters as what is near does."""
+
+    num_params = 2
+
+    def forward(self, x, context=None):
+        before = torch.cat([torch.zeros_like(x[..., :1]), x[..., :-1]], dim=-1)
+        return torch.stack([0.5 - before, torch.zeros_like(x)], dim=-1)
 
 
 @torch.no_grad()
@@ -193,10 +199,8 @@ def test_small_values_keep_their_digits():
         torch.testing.assert_close(found.x, x, rtol=1e-4, atol=0.0)
 
 
-class Moved(CausalNetwork):
+class Moved(Parallel):
     """Two clusters, far apart and narrow, around a centre that moves with the values before."""
-
-    event_shape, positions = (FEATURES,), FEATURES
 
     def __init__(self, scalar: LogisticMixture) -> None:
         super().__init__()
@@ -210,15 +214,6 @@ class Moved(CausalNetwork):
         means = centres[..., None] + ends
         rest = torch.zeros(*x.shape, 2, dtype=x.dtype)
         return torch.cat([logits, means, torch.full_like(logits, -3.0), rest], dim=-1)
-
-    def stepper(self, batch, context=None):
-        raise AssertionError("not to be stepped through")
-
-    def to_positions(self, x):
-        return x.unsqueeze(-1)
-
-    def from_positions(self, values):
-        return values.squeeze(-1)
 
 
 @torch.no_grad()

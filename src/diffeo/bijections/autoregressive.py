@@ -118,6 +118,9 @@ class Autoregressive(Bijection):
             raise ValueError(f"Autoregressive: most must be 1 or more, got {most}")
         return iterate(self.scalar, self.net, z, context, most)
 
+    def _batch(self, z: Tensor) -> torch.Size:
+        return z.shape[: z.dim() - self.event_dim]
+
     def _positions(self, z: Tensor) -> int:
         return self.net.positions_of(z.shape[z.dim() - self.event_dim :])
 
@@ -129,7 +132,7 @@ class Autoregressive(Bijection):
         positions = self._positions(z)
         if self.solver != "auto":
             return positions + 1 if self.solver == "jacobi" else 0
-        events = z.shape[: z.dim() - self.event_dim].numel()
+        events = self._batch(z).numel()
         if events > 2 * positions or positions < _LEAST_POSITIONS or z.numel() > _MOST_VALUES:
             return 0
         return min(_PATIENCE, positions // 2)
@@ -143,8 +146,7 @@ class Autoregressive(Bijection):
         found = iterate(self.scalar, self.net, z, context, most)
         x, ladj, left = found.x, found.ladj, ~found.solved
         if bool(left.any()):
-            batch = z.shape[: z.dim() - self.event_dim]
-            some = select_context(context, self.context_shape, batch, left)
+            some = select_context(context, self.context_shape, self._batch(z), left)
             x, ladj = x.clone(), ladj.clone()
             x[left], ladj[left] = self._step(z[left], some)
         return x, ladj
@@ -152,7 +154,7 @@ class Autoregressive(Bijection):
     def _step(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """One position after another."""
         by_position = self.net.to_positions(z)
-        state = self.net.stepper(z.shape[: z.dim() - self.event_dim], context)
+        state = self.net.stepper(self._batch(z), context)
         values: Tensor | None = None
         solved: list[Tensor] = []
         ladj: Tensor | None = None

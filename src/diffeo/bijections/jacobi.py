@@ -71,16 +71,16 @@ def iterate(
     least = z.new_full(z.shape[:batch_dim], math.inf)
     ladj = torch.full_like(least, math.nan)
     hopeless = ~z.isfinite().flatten(batch_dim).all(-1)
-    parameters = net.given(context)
+    parameters, tolerance = net.given(context), _tolerance(z)
     rounds = 0
-    while rounds < most and not bool(((least <= _tolerance(z)) | hopeless).all()):
+    while rounds < most and not bool(((least <= tolerance) | hopeless).all()):
         rounds += 1
         new, log_slope = scalar.inverse(z, parameters(x).to(z.dtype))
         # Not more than 1 where the map is flat, and z says little of x: beside it it may be steep.
         scale = x.abs() + (z.abs() * log_slope.clamp(max=_STEEPEST).exp()).clamp(max=1)
         off = torch.where(new == x, 0.0, (new - x).abs() / scale)
         residual = off.flatten(batch_dim).amax(-1)
-        better = (residual < least) & (least > _tolerance(z))
+        better = (residual < least) & (least > tolerance)
         least = torch.where(better, residual, least)
         ladj = torch.where(better, log_slope.flatten(batch_dim).sum(-1), ladj)
         best = torch.where(_over(better, z), x, best)

@@ -14,6 +14,8 @@ from diffeo.nets.causal import CausalNetwork, Stepper
 from diffeo.nets.mlp import activation_named, check_hidden
 from diffeo.solvers import is_traced
 
+_Function = Callable[[Tensor], Tensor]
+
 
 class MADE(CausalNetwork):
     """Masked autoencoder for distribution estimation, with several parameters a variable.
@@ -98,7 +100,7 @@ class MADE(CausalNetwork):
         """Parameters of every variable from those before it."""
         return self._pass(lambda layer: layer, context)(x)
 
-    def given(self, context: Context = None) -> Callable[[Tensor], Tensor]:
+    def given(self, context: Context = None) -> _Function:
         """The pass, its weights masked and the context's part of it computed."""
         return self._pass(MaskedLinear.masked, context)
 
@@ -107,11 +109,7 @@ class MADE(CausalNetwork):
         """Not with dropout in training."""
         return not (self.training and self.dropout)
 
-    def _pass(
-        self,
-        form: "Callable[[MaskedLinear], Callable[[Tensor], Tensor]]",
-        context: Context,
-    ) -> Callable[[Tensor], Tensor]:
+    def _pass(self, form: "_Form", context: Context) -> _Function:
         """Parameters as a function of x, by the masked layers in some form of theirs."""
         entry, exit_ = form(self.entry), form(self.exit)
         from_context = None if self.context_entry is None else self.context_entry(context)
@@ -124,8 +122,8 @@ class MADE(CausalNetwork):
 
         return parameters
 
-    def _layers(self, form: Callable) -> Callable[[Tensor], Tensor]:
-        layers = [form(layer) for layer in self.layers]
+    def _layers(self, form: "_Form") -> _Function:
+        layers = [form(cast(MaskedLinear, layer)) for layer in self.layers]
 
         def hidden(h: Tensor) -> Tensor:
             h = self._drop(self._activate(h))
@@ -135,7 +133,7 @@ class MADE(CausalNetwork):
 
         return hidden
 
-    def _blocks(self, form: Callable, gates: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
+    def _blocks(self, form: "_Form", gates: Sequence[Tensor]) -> _Function:
         blocks = [(form(first), form(second)) for first, second in self.layers]  # type: ignore[misc]
 
         def hidden(h: Tensor) -> Tensor:
@@ -186,10 +184,13 @@ class MaskedLinear(nn.Linear):
         """(W ⊙ mask) x + b."""
         return self.masked()(input)
 
-    def masked(self) -> Callable[[Tensor], Tensor]:
+    def masked(self) -> _Function:
         """The same with the product of W and the mask taken now, once for many inputs."""
         weight = self.weight * self.mask
         return lambda input: F.linear(input, weight, self.bias)
+
+
+_Form = Callable[[MaskedLinear], _Function]
 
 
 class MADEStepper(Stepper):

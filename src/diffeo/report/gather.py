@@ -143,7 +143,7 @@ def gather(
     if lines := (*warnings, *material.notes, *sections.remarks(material)):
         parts.insert(0, Section("Warnings", (Notes(lines),)))
     return Page(
-        title=title or f"{named} on {_rows(found.rows).replace('row', 'held-out row')}",
+        title=title or f"{named} on {_rows(found.rows, 'held-out row')}",
         subtitle=_subtitle(named, material, history),
         verdict=found.in_words,
         sections=tuple(section for section in parts if section is not None),
@@ -158,11 +158,11 @@ def _subtitle(
     columns = len(material.real.columns) - len(material.given)
     words = f"{name}: a model of {columns:,} column{'s' * (columns != 1)}"
     if material.given:
-        words += f" given {', '.join(material.given[:6])}" + ", …" * (len(material.given) > 6)
+        words += f" given {sections.listed(material.given)}"
     if history is not None and history.steps:
         words += f", trained on {_rows(history.rows)} in {history.steps[-1]:,} steps"
     return f"{words}; judged by {_rows(len(material.x))} that it was not trained on."
 
 
-def _rows(count: int) -> str:
-    return f"{count:,} row{'s' * (count != 1)}"
+def _rows(count: int, noun: str = "row") -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -136,9 +136,13 @@ def samples_section(material: "diffeo.report.material.Material") -> Section:
     return Section("Data and samples", tuple(blocks))
 
 
+def listed(names: Sequence[str]) -> str:
+    """The first names, and a sign of more."""
+    return ", ".join(names[:6]) + ", …" * (len(names) > 6)
+
+
 def _about_given(names: Sequence[str]) -> str:
-    some = ", ".join(names[:6]) + ", …" * (len(names) > 6)
-    return f"The samples were drawn given {some}: these values are those of held-out rows."
+    return f"The samples were drawn given {listed(names)}: these values are those of held-out rows."
 
 
 def two_sample_section(material: "diffeo.report.material.Material", seed: int) -> Section:
