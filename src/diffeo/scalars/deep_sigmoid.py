@@ -8,7 +8,9 @@ from torch import Tensor
 
 from diffeo.scalars.affine import soft_bound
 from diffeo.scalars.base import ScalarMap
-from diffeo.scalars.logistic_mixture import sigmoid_mixture, spread
+from diffeo.scalars.logistic_mixture import spread
+from diffeo.scalars.numerics import widen
+from diffeo.scalars.sigmoids import sigmoid_mixture
 from diffeo.solvers import solve_increasing
 
 SPREAD = 0.03
@@ -76,7 +78,8 @@ class DeepSigmoid(ScalarMap):
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx."""
-        return _network(x, self._unpack(params))
+        z, log_slope = _network(widen(x), self._unpack(params))
+        return z.to(x.dtype), log_slope
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """x and log dx/dz, found by a bracketed solver."""
@@ -85,10 +88,12 @@ class DeepSigmoid(ScalarMap):
         def network(x: Tensor) -> tuple[Tensor, Tensor]:
             return _network(x, layers)
 
-        x = solve_increasing(network, z, *_bracket(z, layers))
-        return x, -network(x)[1]
+        wide = widen(z)
+        x = solve_increasing(network, wide, *_bracket(wide, layers))
+        return x.to(z.dtype), -network(x)[1]
 
     def _unpack(self, params: Tensor) -> list["_Layer"]:
+        dtype, params = params.dtype, widen(params)
         parts = params.split([size for sizes in self._sizes for size in sizes], dim=-1)
         offsets, skew = self.offsets.to(params.dtype), self.skew.to(params.dtype)
         layers = []
@@ -98,15 +103,16 @@ class DeepSigmoid(ScalarMap):
             if i > 0:
                 log_mix = (mix.unflatten(-1, (self.units, self.units)) + skew).log_softmax(-1)
             weight = weight.unflatten(-1, (-1, self.units))
-            log_weight = (weight if i == self.layers - 1 else weight + skew).log_softmax(-1)
+            weight = weight if i == self.layers - 1 else weight + skew
+            log_scale = soft_bound(raw, self.log_scale_bound)
             layers.append(
                 _Layer(
-                    log_mix,
+                    None if log_mix is None else log_mix.to(dtype),
                     None if log_mix is None else log_mix.exp(),
-                    soft_bound(raw, self.log_scale_bound),
+                    log_scale.to(dtype),
+                    log_scale.exp(),
                     shift + offsets,
-                    log_weight,
-                    log_weight.exp(),
+                    weight.log_softmax(-1),
                 )
             )
         return layers
@@ -117,25 +123,26 @@ class DeepSigmoid(ScalarMap):
 
 
 class _Layer(NamedTuple):
-    """log u and u (None where there is one input), log a, b, log w and w."""
+    """log u and u (None where there is one input), log a, a, b and log w."""
 
     log_mix: Tensor | None
     mix: Tensor | None
     log_scale: Tensor
+    scale: Tensor
     shift: Tensor
     log_weight: Tensor
-    weight: Tensor
 
 
 def _network(x: Tensor, layers: list[_Layer]) -> tuple[Tensor, Tensor]:
-    h, log_slope = x[..., None], torch.zeros_like(x[..., None])
+    h = x[..., None]
+    log_slope = torch.zeros_like(h, dtype=layers[0].log_scale.dtype)
     for layer in layers:
         if layer.log_mix is not None and layer.mix is not None:
             h = (layer.mix * h[..., None, :]).sum(-1)
             log_slope = (layer.log_mix + log_slope[..., None, :]).logsumexp(-1)
-        p = layer.log_scale.exp() * h + layer.shift
+        p = layer.scale * h + layer.shift
         log_slope = (layer.log_scale + log_slope)[..., None, :]
-        h, log_slope = sigmoid_mixture(p[..., None, :], layer.log_weight, layer.weight, log_slope)
+        h, log_slope = sigmoid_mixture(p[..., None, :], layer.log_weight, log_slope)
     return h[..., 0], log_slope[..., 0]
 
 
@@ -150,8 +157,7 @@ def _bracket(z: Tensor, layers: list[_Layer]) -> tuple[Tensor, Tensor]:
 
 def _solve_units(h: Tensor, layer: _Layer, side: int) -> Tensor:
     """The value at which all units (the first, below) have reached h."""
-    factor = (-layer.log_scale).exp()
-    roots = (h[..., None] - layer.shift) * factor
+    roots = (h[..., None] - layer.shift) / layer.scale
     # The ends are to stay ends under rounding.
-    slip = 8 * torch.finfo(h.dtype).eps * (h[..., None].abs() + layer.shift.abs()) * factor
+    slip = 8 * torch.finfo(h.dtype).eps * (h[..., None].abs() + layer.shift.abs()) / layer.scale
     return (roots + slip).amax(-1) if side > 0 else (roots - slip).amin(-1)

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from diffeo.scalars.affine import soft_bound
 from diffeo.scalars.base import ScalarMap
+from diffeo.scalars.numerics import widen
+from diffeo.scalars.sigmoids import sigmoid_mixture
 from diffeo.solvers import solve_increasing
 
 SPREAD = 0.03
@@ -59,19 +60,19 @@ class LogisticMixture(ScalarMap):
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx."""
         parts, outer, shift = self._unpack(params)
-        y, log_slope = _mixture(x, parts)
-        return y * outer.exp() + shift, log_slope + outer
+        y, log_slope = _mixture(widen(x), parts)
+        return (y * widen(outer).exp() + shift).to(x.dtype), log_slope + outer
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """x and log dx/dz, found by a bracketed solver."""
         parts, outer, shift = self._unpack(params)
-        y = (z - shift) * (-outer).exp()
+        y = (widen(z) - shift) * widen(-outer).exp()
 
         def mixture(x: Tensor) -> tuple[Tensor, Tensor]:
             return _mixture(x, parts)
 
         x = solve_increasing(mixture, y, *_bracket(y, parts))
-        return x, -(mixture(x)[1] + outer)
+        return x.to(z.dtype), -(mixture(x)[1] + outer)
 
     def params_from_data(self, x: Tensor) -> Tensor:
         """Parameters whose F is near the marginal distribution of each element of the data.
@@ -115,10 +116,12 @@ class LogisticMixture(ScalarMap):
     def _unpack(self, params: Tensor) -> tuple["_Components", Tensor, Tensor]:
         k = self.components
         logits, mean, raw, outer, shift = params.split([k, k, k, 1, 1], dim=-1)
-        log_weight = logits.log_softmax(-1)
-        mean = mean + self.offsets.to(mean.dtype)
+        log_scale = soft_bound(raw, self.log_scale_bound)
         parts = _Components(
-            log_weight, log_weight.exp(), mean, soft_bound(raw, self.log_scale_bound)
+            widen(logits).log_softmax(-1),
+            widen(mean) + self.offsets.to(mean.dtype),
+            log_scale,
+            widen(-log_scale).exp(),
         )
         return parts, soft_bound(outer[..., 0], self.outer_log_scale_bound), shift[..., 0]
 
@@ -128,60 +131,26 @@ class LogisticMixture(ScalarMap):
 
 
 class _Components(NamedTuple):
-    """log π, π, μ and log s."""
+    """log π, μ, log s and 1/s."""
 
     log_weight: Tensor
-    weight: Tensor
     mean: Tensor
     log_scale: Tensor
+    rate: Tensor
 
 
 def _mixture(x: Tensor, parts: _Components) -> tuple[Tensor, Tensor]:
-    u = (x[..., None] - parts.mean) * (-parts.log_scale).exp()
-    return sigmoid_mixture(u, parts.log_weight, parts.weight, -parts.log_scale)
+    u = (x[..., None] - parts.mean) * parts.rate
+    return sigmoid_mixture(u, parts.log_weight, -parts.log_scale)
 
 
 def _bracket(y: Tensor, parts: _Components) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
-        reach = y[..., None] * parts.log_scale.exp()
+        reach = y[..., None] / parts.rate
         # The ends are to stay ends under rounding.
         slip = 8 * torch.finfo(y.dtype).eps * (parts.mean.abs() + reach.abs())
         root = parts.mean + reach
         return (root - slip).amin(-1), (root + slip).amax(-1)
-
-
-def sigmoid_mixture(
-    u: Tensor, log_weight: Tensor, weight: Tensor, log_slope: Tensor
-) -> tuple[Tensor, Tensor]:
-    """y = logit Σ_i w_i σ(u_i), and log dy/dx given log du_i/dx, in log space.
-
-    log dy/dx = log Σ_i α_i β_i u_i′ / w_i with α_i = w_i σ(u_i) / Σ_j w_j σ(u_j) and β_i likewise
-    of −u. Both are normalised by subtracting their greatest logarithm, so that magnitudes of u far
-    beyond 1/ε cancel exactly.
-
-    Args:
-        u: arguments of the sigmoids. Shape (*, n).
-        log_weight: log w; broadcasts with u.
-        weight: w, which sums to 1 over the last dimension.
-        log_slope: log du/dx; broadcasts with u.
-    Shapes: out: (*,) and (*,).
-    """
-    log_below, below = _normalise(log_weight + F.logsigmoid(u))
-    log_above, above = _normalise(log_weight + F.logsigmoid(-u))
-    terms = below + above - log_weight + log_slope
-    # Near 0 the difference of logarithms cancels; y = 2 artanh(2F − 1), 2F − 1 = Σ w tanh(u/2),
-    # keeps its digits there.
-    centred = (weight * torch.tanh(u / 2)).sum(-1)
-    small = centred.abs() < 0.5
-    y = 2 * torch.atanh(torch.where(small, centred, 0.0))
-    return torch.where(small, y, log_below - log_above), terms.logsumexp(-1)
-
-
-def _normalise(log_parts: Tensor) -> tuple[Tensor, Tensor]:
-    greatest = log_parts.detach().amax(-1, keepdim=True)
-    shifted = log_parts - greatest
-    log_sum = shifted.exp().sum(-1, keepdim=True).log()
-    return (greatest + log_sum)[..., 0], shifted - log_sum
 
 
 def spread(n: int, size: float) -> Tensor:

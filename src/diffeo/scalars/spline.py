@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffeo.scalars.base import ScalarMap
-from diffeo.scalars.spline_planes import SplineForward, spline_inverse, widen
+from diffeo.scalars.numerics import widen
+from diffeo.scalars.spline_planes import SplineForward, spline_inverse
 from diffeo.solvers import is_traced
 from diffeo.supports import LINE, Support
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import Function
 from torch.nn import functional as F
 
+from diffeo.scalars.numerics import defined_gradients, widen
 from diffeo.solvers import is_batched
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class SplineForward(Function):
         x, params, parts, beyond, inside, theta, rho, log_slope, *kept = ctx.saved_tensors
         spline, found = ctx.spline, _Bin(*kept)
         if torch.is_grad_enabled() or is_batched(of_z, of_log):
-            return *_defined_gradients(ctx, x, params, of_z, of_log), None
+            needed = ctx.needs_input_grad[:2]
+            return *defined_gradients(spline.define, (x, params), needed, (of_z, of_log)), None
         w, h, s, d0, d1, raw0, raw1 = found
         whole_z = of_z.reshape(-1)
         g_z = torch.where(inside, whole_z, 0.0)
@@ -196,30 +198,12 @@ class _Table(NamedTuple):
         return beyond, start, size, _Bin(w, h, s, d0, d1, raw0, raw1)
 
 
-def widen(x: Tensor) -> Tensor:
-    """x in float64, on devices that have it."""
-    return x.double() if x.device.type in ("cpu", "cuda") else x
-
-
 def _terms(theta: Tensor, rho: Tensor, found: _Bin) -> tuple[Tensor, Tensor, Tensor]:
     """N, D and A."""
     both, first, last = theta * rho, theta * theta, rho * rho
     n = found.s * first + found.d0 * both
     d = found.s * (first + last) + (found.d0 + found.d1) * both
     return n, d, found.d1 * first + 2 * found.s * both + found.d0 * last
-
-
-def _defined_gradients(
-    ctx: Any, x: Tensor, params: Tensor, of_z: Tensor, of_log: Tensor
-) -> tuple[Tensor | None, ...]:
-    """What autograd makes of the definition: gradients that have gradients, or that are many."""
-    again = torch.is_grad_enabled()
-    inputs = [t if again else t.detach().requires_grad_() for t in (x, params)]
-    with torch.enable_grad():
-        defined = ctx.spline.define(*inputs)
-    wanted = [t for t, needed in zip(inputs, ctx.needs_input_grad, strict=False) if needed]
-    found = iter(torch.autograd.grad(defined, wanted, (of_z, of_log), create_graph=again))
-    return tuple(next(found) if needed else None for needed in ctx.needs_input_grad[:2])
 
 
 def _into_shares(
