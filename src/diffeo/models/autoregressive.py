@@ -119,9 +119,8 @@ def maf(
     parts: list[Bijection] = []
     for i in range(transforms):
         tau = scalar_named("maf", scalar, bins=bins, bound=bound, components=components)
-        net = MADE(
-            features, tau.num_params, hidden, width, order_of("maf", order, features, i), **nets
-        )
+        variables = order_of("maf", order, features, i)
+        net = MADE(features, tau.num_params, hidden, width, variables, apart=tau.apart, **nets)
         parts.append(Autoregressive(tau, net))
         parts += normalization_named("maf", normalization, features)
     one_of("maf", "base", base, (*BASES, "mixture"))
@@ -189,9 +188,8 @@ def iaf(
     for i in range(transforms):
         tau = scalar_named("iaf", scalar, bins=bins, bound=bound, components=components)
         variables = order_of("iaf", order, features, i)
-        net = MADE(
-            features, tau.num_params, hidden, width, variables, activation, residual, dropout
-        )
+        nets = (hidden, width, variables, activation, residual, dropout, tau.apart)
+        net = MADE(features, tau.num_params, *nets)
         parts.append(Inverse(Autoregressive(tau, net)))
     return Flow(
         base_named("iaf", base, features, width), Chain(*parts), context=declared, context_net=join
@@ -257,9 +255,8 @@ def nsf(
     for i in range(transforms):
         parts += linear_named("nsf", linear, features, i)
         tau = spline_of(bins, bound, affine)
-        net = MADE(
-            features, tau.num_params, hidden, width, "forward", activation, residual, dropout
-        )
+        nets = (hidden, width, "forward", activation, residual, dropout, tau.apart)
+        net = MADE(features, tau.num_params, *nets)
         parts.append(Autoregressive(tau, net))
     parts += linear_named("nsf", linear, features, transforms)
     return Flow(

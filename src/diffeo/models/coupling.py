@@ -63,7 +63,8 @@ def coupling_step(
     """The coupling of step `index`, which changes what the step before it kept."""
     part = partition_named(partition, features, index)
     out_shape = (*part.changed_shape, scalar.num_params)
-    net = MLP(part.kept_shape[0], out_shape, hidden, context, activation, residual, dropout)
+    kept = part.kept_shape[0]
+    net = MLP(kept, out_shape, hidden, context, activation, residual, dropout, scalar.apart)
     return Coupling(part, scalar, net)
 
 

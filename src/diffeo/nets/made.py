@@ -11,10 +11,11 @@ from torch.nn import functional as F
 
 from diffeo.contexts import Context
 from diffeo.nets.causal import CausalNetwork, Stepper
+from diffeo.nets.masked import LinearMap, MaskedLinear
 from diffeo.nets.mlp import activation_named, check_hidden
 from diffeo.solvers import is_traced
 
-_Function = Callable[[Tensor], Tensor]
+_Form = Callable[[MaskedLinear], LinearMap]
 
 
 class MADE(CausalNetwork):
@@ -36,6 +37,8 @@ class MADE(CausalNetwork):
         activation: one of `diffeo.nets.mlp.ACTIVATIONS`.
         residual: pre-activation residual blocks (Durkan et al., 2019; Nash & Durkan, 2019).
         dropout: rate after hidden activations, in training.
+        apart: whether the parameters lie in memory parameter by parameter, as some scalar maps
+            prefer (`ScalarMap.apart`).
     Shapes: x: (*batch, D); context: (*batch, context), broadcast; out: (*batch, D, num_params).
 
     Raises:
@@ -55,6 +58,7 @@ class MADE(CausalNetwork):
         activation: str = "relu",
         residual: bool = False,
         dropout: float = 0.0,
+        apart: bool = False,
     ) -> None:
         super().__init__()
         if features < 1 or num_params < 1:
@@ -92,7 +96,7 @@ class MADE(CausalNetwork):
             for before, after in itertools.pairwise(degrees):
                 self.layers.append(MaskedLinear(after[:, None] >= before[None, :]))
         mask = rank[:, None] >= degrees[-1][None, :]
-        self.exit = MaskedLinear(mask.repeat_interleave(num_params, dim=0))
+        self.exit = MaskedLinear(mask.repeat_interleave(num_params, dim=0), apart)
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)
 
@@ -100,7 +104,7 @@ class MADE(CausalNetwork):
         """Parameters of every variable from those before it."""
         return self._pass(lambda layer: layer, context)(x)
 
-    def given(self, context: Context = None) -> _Function:
+    def given(self, context: Context = None) -> LinearMap:
         """The pass, its weights masked and the context's part of it computed."""
         return self._pass(MaskedLinear.masked, context)
 
@@ -109,7 +113,7 @@ class MADE(CausalNetwork):
         """Not with dropout in training."""
         return not (self.training and self.dropout)
 
-    def _pass(self, form: "_Form", context: Context) -> _Function:
+    def _pass(self, form: _Form, context: Context) -> LinearMap:
         """Parameters as a function of x, by the masked layers in some form of theirs."""
         entry, exit_ = form(self.entry), form(self.exit)
         from_context = None if self.context_entry is None else self.context_entry(context)
@@ -122,7 +126,7 @@ class MADE(CausalNetwork):
 
         return parameters
 
-    def _layers(self, form: "_Form") -> _Function:
+    def _layers(self, form: _Form) -> LinearMap:
         layers = [form(cast(MaskedLinear, layer)) for layer in self.layers]
 
         def hidden(h: Tensor) -> Tensor:
@@ -133,7 +137,7 @@ class MADE(CausalNetwork):
 
         return hidden
 
-    def _blocks(self, form: "_Form", gates: Sequence[Tensor]) -> _Function:
+    def _blocks(self, form: _Form, gates: Sequence[Tensor]) -> LinearMap:
         blocks = [(form(first), form(second)) for first, second in self.layers]  # type: ignore[misc]
 
         def hidden(h: Tensor) -> Tensor:
@@ -165,32 +169,6 @@ class MADE(CausalNetwork):
         order = self.order if len(self.order) <= 8 else f"{self.order[0]}, …, {self.order[-1]}"
         sizes = f"features={self.features}, num_params={self.num_params}, hidden={self.hidden}"
         return f"{sizes}, order={order}"
-
-
-class MaskedLinear(nn.Linear):
-    """A linear layer, some of whose weights are held at zero.
-
-    Args:
-        mask: True where a weight is in use. Shape (out, in).
-    """
-
-    def __init__(self, mask: Tensor) -> None:
-        # Masked weights are never read, so what their start is does not matter.
-        super().__init__(mask.shape[1], mask.shape[0])
-        self.mask: Tensor
-        self.register_buffer("mask", mask.to(self.weight.dtype), persistent=False)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(W ⊙ mask) x + b."""
-        return self.masked()(input)
-
-    def masked(self) -> _Function:
-        """The same with the product of W and the mask taken now, once for many inputs."""
-        weight = self.weight * self.mask
-        return lambda input: F.linear(input, weight, self.bias)
-
-
-_Form = Callable[[MaskedLinear], _Function]
 
 
 class MADEStepper(Stepper):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffeo.contexts import Context, ContextShape
+from diffeo.nets.masked import linear_apart
 
 ACTIVATIONS = {"relu": F.relu, "elu": F.elu, "tanh": torch.tanh, "silu": F.silu, "gelu": F.gelu}
 """The activations by name."""
@@ -41,6 +42,8 @@ class MLP(nn.Module):
         activation: one of `ACTIVATIONS`.
         residual: residual blocks instead of plain layers.
         dropout: rate in the blocks or after the activations, in training.
+        apart: whether the parameters lie in memory parameter by parameter, as some scalar maps
+            prefer (`ScalarMap.apart`).
     Shapes: x: (*batch, features); context: (*batch, context), broadcast; out: (*batch, *out_shape).
 
     Raises:
@@ -60,12 +63,14 @@ class MLP(nn.Module):
         activation: str = "relu",
         residual: bool = False,
         dropout: float = 0.0,
+        apart: bool = False,
     ) -> None:
         super().__init__()
         check_hidden(type(self).__name__, hidden, residual)
         self.features, self.out_shape, self.context = features, tuple(out_shape), context
         self.context_shape: ContextShape = (context,) if context else None
         self.activation, self.residual, self.dropout = activation, residual, dropout
+        self.apart = apart
         self._activate = activation_named(activation)
         width = hidden[0]
         self.layers = nn.ModuleList()
@@ -101,7 +106,9 @@ class MLP(nn.Module):
             from_context = self.context_entry(context)
             h = from_context if h is None else h + from_context
         h = self._blocks(h, context) if self.residual else self._plain(h)  # type: ignore[arg-type]
-        return self.exit(h).reshape(*h.shape[:-1], *self.out_shape)
+        exit_ = self.exit
+        out = linear_apart(h, exit_.weight, exit_.bias) if self.apart else exit_(h)
+        return out.reshape(*h.shape[:-1], *self.out_shape)
 
     def _plain(self, h: Tensor) -> Tensor:
         h = self._drop(self._activate(h))

@@ -27,6 +27,8 @@ class ScalarMap(nn.Module, ABC):
     codomain: Support = LINE
     iterative: bool = False
     """Whether the inverse is found by iteration."""
+    apart: bool = False
+    """Whether it is faster where parameters lie in memory parameter by parameter, not together."""
 
     @abstractmethod
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,7 @@ class Composed(ScalarMap):
         self.num_params = sum(self._sizes)
         self.domain, self.codomain = maps[0].domain, maps[-1].codomain
         self.iterative = any(tau.iterative for tau in maps)
+        self.apart = any(tau.apart for tau in maps)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and the sum of the logarithms."""

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diffeo.numerics import widen
 from diffeo.scalars.affine import soft_bound
 from diffeo.scalars.base import ScalarMap
 from diffeo.scalars.logistic_mixture import spread
-from diffeo.scalars.numerics import widen
 from diffeo.scalars.sigmoids import sigmoid_mixture
 from diffeo.solvers import solve_increasing
 

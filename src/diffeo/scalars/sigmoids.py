@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import Function
 from torch.nn import functional as F
 
-from diffeo.scalars.numerics import defined_gradients, widen
+from diffeo.numerics import defined_gradients, widen
 from diffeo.solvers import is_batched, is_traced
 
 

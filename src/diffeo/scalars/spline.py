@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffeo.numerics import widen
 from diffeo.scalars.base import ScalarMap
-from diffeo.scalars.numerics import widen
 from diffeo.scalars.spline_planes import SplineForward, spline_inverse
 from diffeo.solvers import is_traced
 from diffeo.supports import LINE, Support
@@ -57,6 +57,8 @@ class RationalQuadraticSpline(ScalarMap):
         circular: Rezende et al., 2020, Normalizing Flows on Tori and Spheres, arXiv:2002.02428.
     """
 
+    apart = True
+
     def __init__(
         self,
         bins: int = 8,
@@ -74,7 +76,7 @@ class RationalQuadraticSpline(ScalarMap):
                 f"RationalQuadraticSpline: tails must be one of {', '.join(TAILS)}; got {tails!r}"
             )
         self.bins, self.tails = bins, tails
-        self.shared = 1 - LEAST_SHARE * bins
+        self.least, self.shared = LEAST_SHARE, 1 - LEAST_SHARE * bins
         self.lower, self.upper = _interval(tails, bound, lower, upper)
         derivatives = {"linear": bins - 1, "bounded": bins + 1, "circular": bins}[tails]
         self.num_params = 2 * bins + derivatives
@@ -154,7 +156,7 @@ class RationalQuadraticSpline(ScalarMap):
 
     def share(self, part: Tensor) -> Tensor:
         """Parts of a whole that sum to one, none too small."""
-        return LEAST_SHARE + self.shared * part
+        return self.least + self.shared * part
 
     @staticmethod
     def derivative(raw: Tensor) -> Tensor:

@@ -8,15 +8,19 @@ from torch import Tensor
 from torch.autograd.function import Function
 from torch.nn import functional as F
 
-from diffeo.scalars.numerics import defined_gradients, widen
+from diffeo.numerics import defined_gradients, widen
 from diffeo.solvers import is_batched
 
 if TYPE_CHECKING:
     from diffeo.scalars.spline import RationalQuadraticSpline
 
-# Parameters are taken with their own axis first, (P, N), so that operations go along memory. Which
+# Parameters are taken with their own axis first, (P, *N), so that operations go along memory. Which
 # knots lie below x is told by 0 and 1 in the dtype of x, since comparing and adding up truth values
 # takes several times as long as arithmetic.
+
+
+_FEW = 2**15
+"""Of fewer numbers a sum in one operation is faster than one in many operations along memory."""
 
 
 class SplineForward(Function):
@@ -47,8 +51,9 @@ class SplineForward(Function):
     def forward(  # type: ignore[override]
         ctx: Any, x: Tensor, params: Tensor, spline: "RationalQuadraticSpline"
     ) -> tuple[Tensor, Tensor]:
-        flat = x.reshape(-1)
-        table = _Table.of(spline, params)
+        layout = _Layout.of(params)
+        flat = layout.flat(x)
+        table = _Table.of(spline, layout.planes(params))
         inside = flat.abs() <= spline.upper
         within = flat.clamp(spline.lower, spline.upper)
         beyond, start, size, found = table.find(spline, within, axis=0)
@@ -58,10 +63,9 @@ class SplineForward(Function):
         z = (start[1] + found.h * (n / d)).clamp(spline.lower, spline.upper).to(x.dtype)
         log_slope = a.log() + 2 * (found.s / d).log()
         ctx.spline = spline
-        parts = table.parts.to(x.dtype)
-        ctx.save_for_backward(x, params, parts, beyond, inside, theta, rho, log_slope, *found)
+        ctx.save_for_backward(x, params, table.parts, beyond, inside, theta, rho, log_slope, *found)
         z, ladj = torch.where(inside, z, flat), torch.where(inside, log_slope, 0.0)
-        return _shaped(z, x), _shaped(ladj, x)
+        return layout.shaped(z, x), layout.shaped(ladj, x)
 
     @staticmethod
     def backward(ctx: Any, of_z: Tensor, of_log: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -71,9 +75,10 @@ class SplineForward(Function):
             needed = ctx.needs_input_grad[:2]
             return *defined_gradients(spline.define, (x, params), needed, (of_z, of_log)), None
         w, h, s, d0, d1, raw0, raw1 = found
-        whole_z = of_z.reshape(-1)
+        layout = _Layout.of(params)
+        whole_z = layout.flat(of_z)
         g_z = torch.where(inside, whole_z, 0.0)
-        g_log = torch.where(inside, of_log.reshape(-1), 0.0)
+        g_log = torch.where(inside, layout.flat(of_log), 0.0)
 
         both, squares = theta * rho, theta * theta + rho * rho
         n, d, a = _terms(theta, rho, found)
@@ -89,13 +94,14 @@ class SplineForward(Function):
         g_x = g_theta / w
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = _shaped(torch.where(inside, g_x, whole_z), x)
+            of_x = layout.shaped(torch.where(inside, g_x, whole_z), x)
         if not ctx.needs_input_grad[1]:
             return of_x, None, None
 
         k = spline.bins
-        planes = torch.empty(params.shape[-1], len(theta), dtype=x.dtype, device=x.device)
-        at = F.pad(beyond, (0, 0, 1, 0), value=1.0)
+        of_params = layout.empty(params)
+        planes = layout.planes(of_params)
+        at = _padded(beyond, (1, 0), 1.0)
         at[:-1] -= beyond  # 1 in the bin of x, 0 elsewhere
         g_s = g_s / w
         share = (spline.upper - spline.lower) * spline.shared
@@ -107,15 +113,16 @@ class SplineForward(Function):
         )
         torch.mul(at[1:], g_0 * spline.derivative_slope(raw0), out=planes[2 * k :])
         planes[2 * k :] += at[:-1] * (g_1 * spline.derivative_slope(raw1))
-        return of_x, planes.reshape(len(planes), *x.shape).movedim(0, -1), None
+        return of_x, of_params, None
 
 
 def spline_inverse(
     z: Tensor, params: Tensor, spline: "RationalQuadraticSpline"
 ) -> tuple[Tensor, Tensor]:
     """x and log dx/dz, as the definition has them; without gradients."""
-    flat = z.reshape(-1)
-    table = _Table.of(spline, params)
+    layout = _Layout.of(params)
+    flat = layout.flat(z)
+    table = _Table.of(spline, layout.planes(params))
     within = flat.clamp(spline.lower, spline.upper)
     _, start, size, found = table.find(spline, within, axis=1)
     exact = (widen(within) - start[1]) / size[1]
@@ -132,7 +139,51 @@ def spline_inverse(
     inside = flat.abs() <= spline.upper
     ladj = torch.where(inside, -(a.log() + 2 * (found.s / d).log()), 0.0)
     x = torch.where(inside, x, flat)
-    return _shaped(x, z), _shaped(ladj, z)
+    return layout.shaped(x, z), layout.shaped(ladj, z)
+
+
+class _Layout(NamedTuple):
+    """How elements are taken, one after another as they lie in memory.
+
+    Parameters (*, P) in the order of their dimensions are copied, with their own axis first; such
+    as lie there with one dimension of the elements last are taken as they lie.
+    """
+
+    order: tuple[int, ...] | None
+    """The dimensions of x, outermost in memory first; None if all are made one."""
+
+    @classmethod
+    def of(cls, params: Tensor) -> "_Layout":
+        """That of parameters (*, P)."""
+        *strides, own = params.stride()
+        order = sorted(range(len(strides)), key=lambda i: strides[i], reverse=True)
+        taken = bool(order) and own > 1 and strides[order[-1]] == 1
+        return cls(tuple(order) if taken else None)
+
+    def flat(self, x: Tensor) -> Tensor:
+        """Numbers of each element."""
+        return x.reshape(-1) if self.order is None else x.permute(self.order).contiguous()
+
+    def planes(self, params: Tensor) -> Tensor:
+        """Parameters, their own axis first."""
+        planes = params.movedim(-1, 0)
+        if self.order is None:
+            return planes.reshape(len(planes), -1)
+        return planes.permute(0, *(i + 1 for i in self.order))
+
+    def empty(self, params: Tensor) -> Tensor:
+        """Memory for as many parameters, whose planes are views."""
+        if self.order is None:
+            return params.new_empty(params.shape[-1], *params.shape[:-1]).movedim(0, -1)
+        *outer, last = (params.shape[i] for i in self.order)
+        planes = params.new_empty(*outer, params.shape[-1], last).movedim(-2, 0)
+        return planes.permute(*(self.order.index(i) + 1 for i in range(len(outer) + 1)), 0)
+
+    def shaped(self, flat: Tensor, like: Tensor) -> Tensor:
+        """In a tensor of their own: of a view, autograd would not let one output change."""
+        out = torch.empty(like.shape, dtype=like.dtype, device=like.device)
+        (out.view(-1) if self.order is None else out.permute(self.order)).copy_(flat)
+        return out
 
 
 class _Bin(NamedTuple):
@@ -155,47 +206,50 @@ class _Table(NamedTuple):
     """
 
     parts: Tensor
-    """(2, K, N), the softmaxes."""
-    shares: Tensor
-    """(2, K, N)."""
+    """(2, K, *N), the softmaxes, in the dtype of the parameters."""
+    sizes: Tensor
+    """(2, K, *N), of the bins."""
     knots: Tensor
-    """(2, K + 1, N)."""
+    """(2, K + 1, *N)."""
     raw: Tensor
-    """(K + 1, N), before the softplus."""
+    """(K + 1, *N), before the softplus."""
 
     @classmethod
-    def of(cls, spline: "RationalQuadraticSpline", params: Tensor) -> "_Table":
-        """The table of parameters (*, P), N being the product of the rest."""
-        k, planes = spline.bins, params.movedim(-1, 0).reshape(params.shape[-1], -1)
-        parts = widen(planes[: 2 * k]).unflatten(0, (2, k)).softmax(1)
-        shares = spline.share(parts)
-        knots = shares.new_empty(2, k + 1, shares.shape[-1])
-        knots[:, 0] = 0.0
-        for i in range(k - 1):
-            torch.add(knots[:, i], shares[:, i], out=knots[:, i + 1])
-        knots[:, :-1].mul_(spline.upper - spline.lower).add_(spline.lower)
+    def of(cls, spline: "RationalQuadraticSpline", planes: Tensor) -> "_Table":
+        """The table of parameters (P, *N)."""
+        k, length = spline.bins, spline.upper - spline.lower
+        wide = widen(planes[: 2 * k], torch.contiguous_format)
+        sizes = wide.unflatten(0, (2, k)).softmax(1)
+        parts = sizes.to(planes.dtype, copy=True)
+        sizes.mul_(length * spline.shared).add_(length * spline.least)
+        knots = sizes.new_empty(2, k + 1, *sizes.shape[2:])
+        knots[:, 0] = spline.lower
+        if sizes.numel() < _FEW:
+            torch.cumsum(sizes[:, :-1], 1, out=knots[:, 1:-1]).add_(spline.lower)
+        else:
+            for i in range(k - 1):
+                torch.add(knots[:, i], sizes[:, i], out=knots[:, i + 1])
         knots[:, -1] = spline.upper
-        return cls(parts, shares, knots, F.pad(planes[2 * k :], (0, 0, 1, 1)))
+        return cls(parts, sizes, knots, _padded(planes[2 * k :], (1, 1)))
 
     def find(
         self, spline: "RationalQuadraticSpline", x: Tensor, axis: int
     ) -> tuple[Tensor, Tensor, Tensor, _Bin]:
-        """Which inner knots lie at or below x (K − 1, N); the bin's beginnings, sizes, and shape.
+        """Which inner knots lie at or below x (K − 1, *N); the bin's beginnings, sizes, and shape.
 
         Axis 0: x lies among the knots of x; 1: of z.
         """
         dtype = self.raw.dtype
         beyond = _told(torch.ge, widen(x), self.knots[axis, 1:-1], dtype)
         here = beyond.sum(0, keepdim=True).long()
-        both = here.expand(2, *here.shape)
-        start = self.knots.gather(1, both)[:, 0]
-        size = self.knots.gather(1, both + 1)[:, 0] - start
-        share = self.shares.gather(1, both)[:, 0]
-        raw0, raw1 = self.raw.gather(0, here)[0], self.raw.gather(0, here + 1)[0]
-        d0, d1 = spline.derivative(raw0), spline.derivative(raw1)
+        ends = torch.cat([here, here + 1])
+        start, stop = self.knots.gather(1, ends.expand(2, *ends.shape)).unbind(1)
+        size = stop - start
+        exact = self.sizes.gather(1, here.expand(2, *here.shape))[:, 0]
+        raw = self.raw.gather(0, ends)
         w, h = size.to(dtype)
-        s = (share[1] / share[0]).to(dtype)
-        return beyond, start, size, _Bin(w, h, s, d0, d1, raw0, raw1)
+        s = (exact[1] / exact[0]).to(dtype)
+        return beyond, start, size, _Bin(w, h, s, *spline.derivative(raw), *raw)
 
 
 def _terms(theta: Tensor, rho: Tensor, found: _Bin) -> tuple[Tensor, Tensor, Tensor]:
@@ -227,8 +281,6 @@ def _told(
     return compare(x, edges, out=torch.empty(shape, dtype=dtype or x.dtype, device=x.device))
 
 
-def _shaped(flat: Tensor, like: Tensor) -> Tensor:
-    """The numbers in a tensor of their own: of a view, autograd would not let one output change."""
-    out = torch.empty(like.shape, dtype=like.dtype, device=like.device)
-    out.view(-1).copy_(flat)
-    return out
+def _padded(planes: Tensor, more: tuple[int, int], value: float = 0.0) -> Tensor:
+    """With so many planes more before and behind."""
+    return F.pad(planes, (0, 0) * (planes.dim() - 1) + more, value=value)
