@@ -5,7 +5,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 OVERVIEW = FOLDER / "RESULTS.md"
 ORDER = [
-    *("steps", "steps_compiled", "profile", "sampling", "inverting", "memory"),
+    *("steps", "steps_compiled", "profile", "blocks", "sampling", "inverting", "memory"),
     *("stress", "robust"),
     *("digits", "tables", "all_models", "small_tables", "mixed"),
     *("scoring", "import_cost"),

@@ -1,17 +1,20 @@
 """Sampling an autoregressive flow by cached stepping, beside zuko's full pass a variable.
 
-    python -m benchmarks.sampling [--rounds 5] [--threads 2] [--write]
+    python -m benchmarks.sampling [--data DIR] [--rounds 5] [--threads 2] [--write]
 
 Both flows have 5 transforms and two hidden layers of 512 at D = 63 and 784, and draw 512 samples in
 float32, without gradients, in one process, taking turns; weights are re-drawn, N(0, 0.02²), so that
 neither is at the identity and no sample overflows. diffeo steps (`solver="step"`), whose time does
-not depend on the weights; that of inverting at all positions at once does, see
-benchmarks/inverting.py. Medians are given, and the spread; at D = 784, where a round takes minutes,
-of two rounds at most. Each flow's samples are checked to have the density that it gives them.
+not depend on the weights. That of inverting at all positions at once does: with `--data`, a flow
+that benchmarks/inverting.py trains on MNIST's digits is added, which samples as it does unless told
+(`solver="auto"`); the other library's passes are as many whatever the weights. Medians are given,
+and the spread; at D = 784, where a round takes minutes, of two rounds at most. Each flow's samples
+are checked to have the density that it gives them.
 `--write` keeps the table in benchmarks/results/sampling.md.
 """
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -24,6 +27,8 @@ from torch import nn
 
 import diffeo
 from benchmarks._conditions import conditions, tell
+from benchmarks.inverting import CASES as TRAINED
+from benchmarks.inverting import trained
 from diffeo.bijections import Autoregressive
 
 RESULTS = Path(__file__).parent / "results" / "sampling.md"
@@ -73,9 +78,8 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(scalar: str, features: int, rounds: int) -> str:
+def measure(name: str, mine: nn.Module, peer: nn.Module, features: int, rounds: int) -> str:
     """One line of the table."""
-    mine, peer = flows(scalar, features)
     rounds = min(rounds, FEW) if features > LONG else rounds
     x = mine.sample(SAMPLES)
     drawn, log_prob = mine.sample_and_log_prob(SAMPLES)
@@ -92,14 +96,14 @@ def measure(scalar: str, features: int, rounds: int) -> str:
             if index > 0:  # the first allocates
                 seconds[name].append(taken)
         print(
-            f"\r{scalar}, {features}: round {index} of {rounds}",
+            f"\r{name}, {features}: round {index} of {rounds}",
             end="",
             file=sys.stderr,
             flush=True,
         )
     print(file=sys.stderr)
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    cells = [scalar, str(features), f"{median['zuko'] / median['diffeo']:.1f}"]
+    cells = [name, str(features), f"{median['zuko'] / median['diffeo']:.1f}"]
     for name in ("diffeo", "zuko"):
         values = seconds[name]
         cells.append(f"{median[name]:.3f} s ({min(values):.3f} – {max(values):.3f})")
@@ -110,6 +114,7 @@ def measure(scalar: str, features: int, rounds: int) -> str:
 def main() -> None:
     """Measure, print, and keep the result if asked to."""
     parser = argparse.ArgumentParser(description="Sampling by cached stepping, beside zuko.")
+    parser.add_argument("--data", default=os.environ.get("DIFFEO_DATA"), help="folder of the data")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each (5)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (2)")
     parser.add_argument("--write", action="store_true", help="keep the table")
@@ -117,8 +122,22 @@ def main() -> None:
     if arguments.rounds < 1 or arguments.threads < 1:
         parser.error("--rounds and --threads: at least 1")
     torch.set_num_threads(arguments.threads)
-    with torch.no_grad():
-        rows = [measure(scalar, features, arguments.rounds) for scalar, features in CASES]
+    rows = []
+    for scalar, features in CASES:
+        with torch.no_grad():
+            rows.append(measure(scalar, *flows(scalar, features), features, arguments.rounds))
+    notes = []
+    if arguments.data:
+        case = TRAINED[-1]
+        mine, reached = trained(case, Path(arguments.data))
+        _, peer = flows("affine", 784)
+        with torch.no_grad():
+            rows.append(measure('affine, trained, "auto"', mine, peer, 784, arguments.rounds))
+        notes = [
+            "",
+            f"The trained flow: `{case.model}` on {case.data}, {case.steps:,} steps, {reached:.2f} "
+            "nats a test row.",
+        ]
     table = "\n".join(
         [
             "# Sampling an autoregressive flow",
@@ -131,9 +150,10 @@ def main() -> None:
             "| largest gap of log-densities, nats |",
             "| --- | --- | --- | --- | --- | --- | --- |",
             *rows,
+            *notes,
             "",
-            "Made by `python -m benchmarks.sampling --rounds "
-            f"{arguments.rounds} --threads {arguments.threads} --write`.",
+            f"Made by `python -m benchmarks.sampling {'--data DIR ' if arguments.data else ''}"
+            f"--rounds {arguments.rounds} --threads {arguments.threads} --write`.",
             "",
             conditions("diffeo", "zuko", "torch"),
             "",

@@ -157,13 +157,14 @@ class Autoregressive(Bijection):
         state = self.net.stepper(self._batch(z), context)
         values: Tensor | None = None
         solved: list[Tensor] = []
-        ladj: Tensor | None = None
+        slopes: list[Tensor] = []
         for position in by_position.unbind(-2):
             params, state = state.step(values)
-            values, step_ladj = self.scalar.inverse(position, params.to(z.dtype))
+            values, log_slope = self.scalar.inverse(position, params.to(z.dtype))
             solved.append(values)
-            ladj = step_ladj if ladj is None else ladj + step_ladj
-        return self.net.from_positions(torch.stack(solved, dim=-2)), ladj.sum(-1)  # type: ignore[union-attr]
+            slopes.append(log_slope)
+        x = self.net.from_positions(torch.stack(solved, dim=-2))
+        return x, torch.stack(slopes, dim=-2).sum((-2, -1))
 
     def _with_implicit_gradient(self, x: Tensor, z: Tensor, context: Context) -> Tensor:
         """x again, with dx = J⁻¹(dz − ∂f/∂θ dθ)."""

@@ -35,7 +35,7 @@ class MaskedLinear(nn.Linear):
         self.mask: Tensor
         self.register_buffer("mask", mask.to(self.weight.dtype), persistent=False)
         self.apart = apart
-        self._blocks = _blocks_of(mask) if apart else ()
+        self._blocks = _worthwhile(mask) if apart else ()
 
     def forward(self, input: Tensor) -> Tensor:
         """(W ⊙ mask) x + b."""
@@ -118,15 +118,19 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor]:
     return (torch.addmm(bias[:, None], weight, x.t()),)
 
 
-def _blocks_of(mask: Tensor) -> tuple[Block, ...]:
-    """Blocks of rows that hold all weights in use; none where they would leave out few others."""
-    rows, columns = mask.shape
-    places = torch.arange(1, columns + 1)
-    ends = (mask * places).amax(1).tolist()
-    count = min(_BLOCKS, rows // _LEAST_ROWS)
-    edges = [rows * i // count for i in range(count + 1)] if count else []
-    blocks = tuple(
+def blocks_of(mask: Tensor, count: int) -> tuple[Block, ...]:
+    """Blocks of about as many rows each, which together hold all weights in use."""
+    places = torch.arange(1, mask.shape[1] + 1)
+    ends = (mask * places).amax(1).long().tolist()
+    edges = [len(mask) * i // count for i in range(count + 1)]
+    return tuple(
         Block(first, last, max(ends[first:last])) for first, last in itertools.pairwise(edges)
     )
+
+
+def _worthwhile(mask: Tensor) -> tuple[Block, ...]:
+    """Blocks of a mask; none where they would be small, or leave out few weights."""
+    count = min(_BLOCKS, len(mask) // _LEAST_ROWS)
+    blocks = blocks_of(mask, count) if count > 1 else ()
     held = sum((last - first) * width for first, last, width in blocks)
-    return blocks if 0 < held < _WORTH * rows * columns else ()
+    return blocks if 0 < held < _WORTH * mask.numel() else ()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _FEW = 2**15
-"""Of fewer numbers a sum in one operation is faster than one in many operations along memory."""
+"""Of fewer numbers the shortest way in operations is the fastest, not the one along memory."""
 
 
 class SplineForward(Function):
@@ -55,14 +55,15 @@ class SplineForward(Function):
         flat = layout.flat(x)
         table = _Table.of(spline, layout.planes(params))
         inside = flat.abs() <= spline.upper
-        within = flat.clamp(spline.lower, spline.upper)
+        within = widen(flat.clamp(spline.lower, spline.upper))
         beyond, start, size, found = table.find(spline, within, axis=0)
-        exact = (widen(within) - start[0]) / size[0]
+        exact = (within - start[0]) / size[0]
         theta, rho = exact.to(x.dtype), (1 - exact).to(x.dtype)
         n, d, a = _terms(theta, rho, found)
         z = (start[1] + found.h * (n / d)).clamp(spline.lower, spline.upper).to(x.dtype)
         log_slope = a.log() + 2 * (found.s / d).log()
         ctx.spline = spline
+        beyond = beyond.to(x.dtype)
         ctx.save_for_backward(x, params, table.parts, beyond, inside, theta, rho, log_slope, *found)
         z, ladj = torch.where(inside, z, flat), torch.where(inside, log_slope, 0.0)
         return layout.shaped(z, x), layout.shaped(ladj, x)
@@ -123,11 +124,12 @@ def spline_inverse(
     layout = _Layout.of(params)
     flat = layout.flat(z)
     table = _Table.of(spline, layout.planes(params))
-    within = flat.clamp(spline.lower, spline.upper)
+    within = widen(flat.clamp(spline.lower, spline.upper))
     _, start, size, found = table.find(spline, within, axis=1)
-    exact = (widen(within) - start[1]) / size[1]
+    exact = (within - start[1]) / size[1]
     y, rest_y = exact.to(z.dtype), (1 - exact).to(z.dtype)
-    low, high = 2 * found.s * y, 2 * found.s * rest_y
+    twice = found.s + found.s
+    low, high = twice * y, twice * rest_y
     g = found.d0 * rest_y - found.d1 * y
     r = (g * g + low * high).sqrt() + g.abs()
     positive = _told(torch.ge, g, 0.0)
@@ -136,8 +138,9 @@ def spline_inverse(
     rho = torch.lerp(high, r, positive) / total
     x = (start[0] + found.w * theta).clamp(spline.lower, spline.upper).to(z.dtype)
     _, d, a = _terms(theta, rho, found)
+    half = (d / found.s).log()
     inside = flat.abs() <= spline.upper
-    ladj = torch.where(inside, -(a.log() + 2 * (found.s / d).log()), 0.0)
+    ladj = torch.where(inside, half + half - a.log(), 0.0)
     x = torch.where(inside, x, flat)
     return layout.shaped(x, z), layout.shaped(ladj, z)
 
@@ -156,9 +159,10 @@ class _Layout(NamedTuple):
     def of(cls, params: Tensor) -> "_Layout":
         """That of parameters (*, P)."""
         *strides, own = params.stride()
+        if own == 1 or not strides:
+            return cls(None)
         order = sorted(range(len(strides)), key=lambda i: strides[i], reverse=True)
-        taken = bool(order) and own > 1 and strides[order[-1]] == 1
-        return cls(tuple(order) if taken else None)
+        return cls(tuple(order) if strides[order[-1]] == 1 else None)
 
     def flat(self, x: Tensor) -> Tensor:
         """Numbers of each element."""
@@ -237,10 +241,11 @@ class _Table(NamedTuple):
     ) -> tuple[Tensor, Tensor, Tensor, _Bin]:
         """Which inner knots lie at or below x (K − 1, *N); the bin's beginnings, sizes, and shape.
 
-        Axis 0: x lies among the knots of x; 1: of z.
+        Axis 0: x lies among the knots of x; 1: of z; it is in the dtype of the knots.
         """
         dtype = self.raw.dtype
-        beyond = _told(torch.ge, widen(x), self.knots[axis, 1:-1], dtype)
+        knots = self.knots[axis, 1:-1]
+        beyond = x >= knots if knots.numel() < _FEW else _told(torch.ge, x, knots, dtype)
         here = beyond.sum(0, keepdim=True).long()
         ends = torch.cat([here, here + 1])
         start, stop = self.knots.gather(1, ends.expand(2, *ends.shape)).unbind(1)
