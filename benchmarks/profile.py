@@ -22,7 +22,7 @@ from benchmarks.steps import ROWS, WORDS, redraw, step_of
 
 RESULTS = Path(__file__).parent / "results" / "profile.md"
 CASES = [("maf", 6), ("maf", 43), ("maf", 63), ("splines", 63), ("couplings", 63)]
-PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm"}
+PRODUCTS = {"aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm"}
 TOP = 8
 
 

@@ -89,12 +89,12 @@ def measure(name: str, mine: nn.Module, peer: nn.Module, features: int, rounds: 
         "zuko": lambda: peer().sample((SAMPLES,)),
         "pass": lambda: mine.log_prob(x),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    seconds: dict[str, list[float]] = {way: [] for way in runs}
     for index in range(rounds + 1):
-        for name, run in runs.items():
+        for way, run in runs.items():
             taken = timed(run)
             if index > 0:  # the first allocates
-                seconds[name].append(taken)
+                seconds[way].append(taken)
         print(
             f"\r{name}, {features}: round {index} of {rounds}",
             end="",
@@ -102,11 +102,11 @@ def measure(name: str, mine: nn.Module, peer: nn.Module, features: int, rounds: 
             flush=True,
         )
     print(file=sys.stderr)
-    median = {name: statistics.median(values) for name, values in seconds.items()}
+    median = {way: statistics.median(values) for way, values in seconds.items()}
     cells = [name, str(features), f"{median['zuko'] / median['diffeo']:.1f}"]
-    for name in ("diffeo", "zuko"):
-        values = seconds[name]
-        cells.append(f"{median[name]:.3f} s ({min(values):.3f} – {max(values):.3f})")
+    for way in ("diffeo", "zuko"):
+        values = seconds[way]
+        cells.append(f"{median[way]:.3f} s ({min(values):.3f} – {max(values):.3f})")
     cells += [f"{median['diffeo'] / median['pass']:.1f}", f"{gap:.1e}"]
     return f"| {' | '.join(cells)} |"
 

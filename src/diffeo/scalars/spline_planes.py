@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import Function
-from torch.nn import functional as F
 
 from diffeo.numerics import defined_gradients, widen
 from diffeo.solvers import is_batched
@@ -102,7 +101,7 @@ class SplineForward(Function):
         k = spline.bins
         of_params = layout.empty(params)
         planes = layout.planes(of_params)
-        at = _padded(beyond, (1, 0), 1.0)
+        at = _framed(beyond, 1.0, None)
         at[:-1] -= beyond  # 1 in the bin of x, 0 elsewhere
         g_s = g_s / w
         share = (spline.upper - spline.lower) * spline.shared
@@ -234,7 +233,7 @@ class _Table(NamedTuple):
             for i in range(k - 1):
                 torch.add(knots[:, i], sizes[:, i], out=knots[:, i + 1])
         knots[:, -1] = spline.upper
-        return cls(parts, sizes, knots, _padded(planes[2 * k :], (1, 1)))
+        return cls(parts, sizes, knots, _framed(planes[2 * k :], 0.0, 0.0))
 
     def find(
         self, spline: "RationalQuadraticSpline", x: Tensor, axis: int
@@ -286,6 +285,13 @@ def _told(
     return compare(x, edges, out=torch.empty(shape, dtype=dtype or x.dtype, device=x.device))
 
 
-def _padded(planes: Tensor, more: tuple[int, int], value: float = 0.0) -> Tensor:
-    """With so many planes more before and behind."""
-    return F.pad(planes, (0, 0) * (planes.dim() - 1) + more, value=value)
+def _framed(planes: Tensor, before: float | None, after: float | None) -> Tensor:
+    """With a plane of one number before and behind, where there is one."""
+    head, tail = int(before is not None), int(after is not None)
+    out = planes.new_empty(len(planes) + head + tail, *planes.shape[1:])
+    out[head : head + len(planes)] = planes
+    if before is not None:
+        out[0] = before
+    if after is not None:
+        out[-1] = after
+    return out
