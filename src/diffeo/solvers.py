@@ -16,9 +16,18 @@ _SLACK = 10
 """Steps that Newton's iteration may take before a bracket has to keep up with bisection."""
 
 
+_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
+
+
 def is_traced() -> bool:
     """Whether only plain operations will do: in compile, export, `torch.func`, forward-mode AD."""
     return torch.compiler.is_compiling() or _in_transform() or forward_ad._current_level >= 0
+
+
+def is_compiled() -> bool:
+    """Whether a graph is compiled to be run here: not exported, and under no transform."""
+    moved = _is_exporting() or _in_transform() or forward_ad._current_level >= 0
+    return torch.compiler.is_compiling() and not moved
 
 
 def has_values(x: Tensor) -> bool:

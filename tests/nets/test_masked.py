@@ -6,7 +6,7 @@ from torch import nn
 from torch.autograd import grad, gradcheck, gradgradcheck
 
 from diffeo.nets import MADE, MLP
-from diffeo.nets.masked import BlockProduct, MaskedLinear, blocks_of
+from diffeo.nets.masked import BlockProduct, MaskedLinear, blocks_of, linear_operator
 
 
 def stairs(rows: int, columns: int) -> torch.Tensor:
@@ -100,3 +100,18 @@ def test_autocast_has_its_way():
         found, expected = apart(x), usual(x)
     assert found.dtype == expected.dtype == torch.bfloat16
     torch.testing.assert_close(found, expected)
+
+
+def test_the_operator_is_what_compilers_are_told_of_it():
+    mask = stairs(6, 4)
+    numbers = [number for block in blocks_of(mask, 3) for number in block]
+    x, bias = torch.randn(3, 4), torch.randn(6, requires_grad=True)
+    weight = (torch.randn(6, 4) * mask).requires_grad_()
+    inputs = (x.requires_grad_(), weight, bias)
+    torch.library.opcheck(linear_operator, (*inputs, numbers))
+    found, expected = linear_operator(*inputs, numbers), (x @ weight.t() + bias).t()
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(expected)
+    ours, theirs = (grad(out, inputs, weights) for out in (found, expected))
+    for got, want, used in zip(ours, theirs, (1, mask, 1), strict=True):
+        torch.testing.assert_close(got * used, want * used)

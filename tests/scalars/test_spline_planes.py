@@ -6,6 +6,7 @@ from torch.autograd import forward_ad, grad, gradcheck, gradgradcheck
 
 from diffeo.scalars import RationalQuadraticSpline
 from diffeo.scalars import spline as module
+from diffeo.scalars.spline_operator import spline_operator
 
 
 def setting(bins: int, scale: float, shape=(40, 7), dtype=torch.float64):
@@ -154,3 +155,16 @@ def test_the_fast_map_is_what_runs(monkeypatch):
     assert spline.inverse(x, params)[0].requires_grad
     with torch.no_grad():
         assert spline.inverse(x, params) == ("fast", "fast")
+
+
+@pytest.mark.parametrize("layout", [lambda p: p, rows_last], ids=["rows first", "rows last"])
+def test_the_operator_is_what_compilers_are_told_of_it(layout):
+    spline, x, params = setting(8, 1.0)
+    params = layout(params.detach()).requires_grad_()
+    torch.library.opcheck(spline_operator, (x, params, spline.bins, spline.upper))
+    found = spline_operator(x, params, spline.bins, spline.upper)[:2]
+    expected = spline(x, params)
+    weights = [torch.randn_like(z) for z in expected]
+    ours, theirs = (grad(out, (x, params), weights) for out in (found, expected))
+    for got, want in zip((*found, *ours), (*expected, *theirs), strict=True):
+        torch.testing.assert_close(got, want)

@@ -1,7 +1,7 @@
 """Linear layers with weights held at zero, and what lays parameters one after another in memory."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from torch.autograd.function import Function
 from torch.nn import functional as F
 
 from diffeo.numerics import defined_gradients
-from diffeo.solvers import is_batched, is_traced
+from diffeo.solvers import is_batched, is_compiled, is_traced
 
 LinearMap = Callable[[Tensor], Tensor]
 
@@ -64,9 +64,13 @@ def linear_apart(
     Shapes: out: (*batch, out).
     """
     rows = x.reshape(-1, x.shape[-1])
-    plain = is_traced() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu")
-    if not blocks or plain:
-        out = torch.addmm(bias[:, None], weight, rows.t())
+    if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        out = _product(rows, weight, bias)[0]
+    elif is_compiled():
+        whole = Block(0, *weight.shape)
+        out = linear_operator(rows, weight, bias, list(itertools.chain(*(blocks or (whole,)))))
+    elif not blocks or is_traced():
+        out = _product(rows, weight, bias)[0]
     else:
         out = BlockProduct.apply(rows, weight, bias, blocks)
     return out.t().reshape(*x.shape[:-1], len(weight))  # type: ignore[union-attr]
@@ -89,33 +93,88 @@ class BlockProduct(Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight, bias)
         ctx.blocks = blocks
-        out, columns = x.new_empty(len(weight), len(x)), x.t()
-        for first, last, width in blocks:
-            part = weight[first:last, :width]
-            torch.addmm(bias[first:last, None], part, columns[:width], out=out[first:last])
-        return out
+        return _by_blocks(x, weight, bias, blocks)
 
     @staticmethod
     def backward(ctx: Any, of_out: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight, bias = ctx.saved_tensors
+        needed = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled() or is_batched(of_out):
-            needed = ctx.needs_input_grad[:3]
             return *defined_gradients(_product, (x, weight, bias), needed, (of_out,)), None
-        wants_x, wants_weight, wants_bias, _ = ctx.needs_input_grad
-        of_x = torch.zeros_like(x) if wants_x else None
-        of_weight = torch.empty_like(weight) if wants_weight else None
-        for first, last, width in ctx.blocks:
-            part = of_out[first:last]
-            if of_x is not None:
-                of_x[:, :width].addmm_(part.t(), weight[first:last, :width])
-            if of_weight is not None:
-                torch.mm(part, x[:, :width], out=of_weight[first:last, :width])
-                of_weight[first:last, width:] = 0.0
-        return of_x, of_weight, of_out.sum(1) if wants_bias else None, None
+        return *_gradients_by_blocks(x, weight, of_out, ctx.blocks, needed), None
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor]:
     return (torch.addmm(bias[:, None], weight, x.t()),)
+
+
+def _by_blocks(x: Tensor, weight: Tensor, bias: Tensor, blocks: Sequence[Block]) -> Tensor:
+    out, columns = x.new_empty(len(weight), len(x)), x.t()
+    for first, last, width in blocks:
+        part = weight[first:last, :width]
+        torch.addmm(bias[first:last, None], part, columns[:width], out=out[first:last])
+    return out
+
+
+def _gradients_by_blocks(
+    x: Tensor, weight: Tensor, of_out: Tensor, blocks: Sequence[Block], needed: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    of_x = torch.zeros_like(x) if needed[0] else None
+    of_weight = torch.empty_like(weight) if needed[1] else None
+    for first, last, width in blocks:
+        part = of_out[first:last]
+        if of_x is not None:
+            of_x[:, :width].addmm_(part.t(), weight[first:last, :width])
+        if of_weight is not None:
+            torch.mm(part, x[:, :width], out=of_weight[first:last, :width])
+            of_weight[first:last, width:] = 0.0
+    return of_x, of_weight, of_out.sum(1) if needed[2] else None
+
+
+# The same as operators that compilers take whole: they see no transposed tensor, which would make
+# them go across memory in all that they fuse before it.
+
+
+@torch.library.custom_op("diffeo::linear_apart", mutates_args=())
+def linear_operator(x: Tensor, weight: Tensor, bias: Tensor, blocks: Sequence[int]) -> Tensor:
+    """W xᵀ + b by blocks, their numbers one after another."""
+    return _by_blocks(x, weight, bias, _grouped(blocks))
+
+
+@linear_operator.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor, blocks: Sequence[int]) -> Tensor:
+    return x.new_empty(weight.shape[0], x.shape[0])
+
+
+@torch.library.custom_op("diffeo::linear_apart_gradients", mutates_args=())
+def _gradients(
+    x: Tensor, weight: Tensor, of_out: Tensor, blocks: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    every = (True, True, True)
+    return _gradients_by_blocks(x, weight, of_out, _grouped(blocks), every)  # type: ignore[return-value]
+
+
+@_gradients.register_fake
+def _(
+    x: Tensor, weight: Tensor, of_out: Tensor, blocks: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(weight), weight.new_empty(weight.shape[0])
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, _, ctx.blocks = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _backward(ctx: Any, of_out: Tensor) -> tuple[Tensor | None, ...]:
+    return *_gradients(*ctx.saved_tensors, of_out, ctx.blocks), None
+
+
+linear_operator.register_autograd(_backward, setup_context=_keep)
+
+
+def _grouped(numbers: Sequence[int]) -> list[Block]:
+    return [Block(*numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
 
 
 def blocks_of(mask: Tensor, count: int) -> tuple[Block, ...]:

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from diffeo.numerics import widen
 from diffeo.scalars.base import ScalarMap
+from diffeo.scalars.spline_operator import spline_operator
 from diffeo.scalars.spline_planes import SplineForward, spline_inverse
-from diffeo.solvers import is_traced
+from diffeo.solvers import is_compiled, is_traced
 from diffeo.supports import LINE, Support
 
 LEAST_SHARE = 1e-3
@@ -90,6 +91,9 @@ class RationalQuadraticSpline(ScalarMap):
         """z and log dz/dx; x and 0 outside the interval."""
         if self._in_planes(x, params):
             return SplineForward.apply(x, params, self)  # type: ignore[return-value]
+        if self._in_an_operator(x, params):
+            z, ladj, *_ = spline_operator(x, params, self.bins, self.upper)
+            return z, ladj
         return self.define(x, params)
 
     def define(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,10 +110,18 @@ class RationalQuadraticSpline(ScalarMap):
         return self._outside(z, x, inside).to(dtype), log_slope.to(dtype)
 
     def _in_planes(self, x: Tensor, params: Tensor) -> bool:
-        """Whether the fast way does: an element each, eagerly, with tails that are the identity."""
+        """Whether the fast way does, eagerly."""
+        return self._fits(x, params) and not is_traced()
+
+    def _in_an_operator(self, x: Tensor, params: Tensor) -> bool:
+        """Whether the fast way does, in a graph that is being compiled."""
+        return self._fits(x, params) and x.device.type == "cpu" and is_compiled()
+
+    def _fits(self, x: Tensor, params: Tensor) -> bool:
+        """Whether there are parameters for each element, and tails that are the identity."""
         same = x.shape == params.shape[:-1] and x.dtype == params.dtype
         full = x.dtype in (torch.float32, torch.float64)
-        return self.tails == "linear" and same and full and not is_traced()
+        return self.tails == "linear" and same and full
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """x and log dx/dz; z and 0 outside the interval."""

@@ -1,6 +1,6 @@
 """Splines with few passes over little memory: parameter by parameter, derivatives written out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -50,70 +50,87 @@ class SplineForward(Function):
     def forward(  # type: ignore[override]
         ctx: Any, x: Tensor, params: Tensor, spline: "RationalQuadraticSpline"
     ) -> tuple[Tensor, Tensor]:
-        layout = _Layout.of(params)
-        flat = layout.flat(x)
-        table = _Table.of(spline, layout.planes(params))
-        inside = flat.abs() <= spline.upper
-        within = widen(flat.clamp(spline.lower, spline.upper))
-        beyond, start, size, found = table.find(spline, within, axis=0)
-        exact = (within - start[0]) / size[0]
-        theta, rho = exact.to(x.dtype), (1 - exact).to(x.dtype)
-        n, d, a = _terms(theta, rho, found)
-        z = (start[1] + found.h * (n / d)).clamp(spline.lower, spline.upper).to(x.dtype)
-        log_slope = a.log() + 2 * (found.s / d).log()
+        z, ladj, *kept = spline_forward(x, params, spline)
         ctx.spline = spline
-        beyond = beyond.to(x.dtype)
-        ctx.save_for_backward(x, params, table.parts, beyond, inside, theta, rho, log_slope, *found)
-        z, ladj = torch.where(inside, z, flat), torch.where(inside, log_slope, 0.0)
-        return layout.shaped(z, x), layout.shaped(ladj, x)
+        ctx.save_for_backward(x, params, *kept)
+        return z, ladj
 
     @staticmethod
     def backward(ctx: Any, of_z: Tensor, of_log: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, params, parts, beyond, inside, theta, rho, log_slope, *kept = ctx.saved_tensors
-        spline, found = ctx.spline, _Bin(*kept)
+        x, params, *kept = ctx.saved_tensors
+        needed = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled() or is_batched(of_z, of_log):
-            needed = ctx.needs_input_grad[:2]
-            return *defined_gradients(spline.define, (x, params), needed, (of_z, of_log)), None
-        w, h, s, d0, d1, raw0, raw1 = found
-        layout = _Layout.of(params)
-        whole_z = layout.flat(of_z)
-        g_z = torch.where(inside, whole_z, 0.0)
-        g_log = torch.where(inside, layout.flat(of_log), 0.0)
+            gradients = (of_z, of_log)
+            return *defined_gradients(ctx.spline.define, (x, params), needed, gradients), None
+        return *spline_backward(x, params, kept, of_z, of_log, ctx.spline, needed), None
 
-        both, squares = theta * rho, theta * theta + rho * rho
-        n, d, a = _terms(theta, rho, found)
-        ratio, log_a, log_d = n / d, g_log / a, 2 * g_log / d
-        z_d = g_z * h / d
-        a_slope = 2 * (d1 * theta - d0 * rho + s * (rho - theta))
-        d_slope = (rho - theta) * (d0 + d1 - 2 * s)
-        g_theta = g_z * w * log_slope.exp() + log_a * a_slope - log_d * d_slope
-        g_s = z_d * (theta * theta - ratio * squares)
-        g_s += 2 * (log_a * both + g_log / s) - log_d * squares
-        g_0 = z_d * both * (1 - ratio) + log_a * rho * rho - log_d * both
-        g_1 = log_a * theta * theta - z_d * both * ratio - log_d * both
-        g_x = g_theta / w
-        of_x = None
-        if ctx.needs_input_grad[0]:
-            of_x = layout.shaped(torch.where(inside, g_x, whole_z), x)
-        if not ctx.needs_input_grad[1]:
-            return of_x, None, None
 
-        k = spline.bins
-        of_params = layout.empty(params)
-        planes = layout.planes(of_params)
-        at = _framed(beyond, 1.0, None)
-        at[:-1] -= beyond  # 1 in the bin of x, 0 elsewhere
-        g_s = g_s / w
-        share = (spline.upper - spline.lower) * spline.shared
-        _into_shares(
-            planes[:k], parts[0], beyond, at, -share * g_x, -share * (g_x * theta + g_s * s)
-        )
-        _into_shares(
-            planes[k : 2 * k], parts[1], beyond, at, share * g_z, share * (g_z * ratio + g_s)
-        )
-        torch.mul(at[1:], g_0 * spline.derivative_slope(raw0), out=planes[2 * k :])
-        planes[2 * k :] += at[:-1] * (g_1 * spline.derivative_slope(raw1))
-        return of_x, of_params, None
+def spline_forward(
+    x: Tensor, params: Tensor, spline: "RationalQuadraticSpline"
+) -> tuple[Tensor, ...]:
+    """z, log dz/dx, and what `spline_backward` wants kept, each in memory of its own."""
+    layout = _Layout.of(params)
+    flat = layout.flat(x)
+    table = _Table.of(spline, layout.planes(params))
+    inside = flat.abs() <= spline.upper
+    within = widen(flat.clamp(spline.lower, spline.upper))
+    beyond, start, size, found = table.find(spline, within, axis=0)
+    exact = (within - start[0]) / size[0]
+    theta, rho = exact.to(x.dtype), (1 - exact).to(x.dtype)
+    n, d, a = _terms(theta, rho, found)
+    z = (start[1] + found.size[1] * (n / d)).clamp(spline.lower, spline.upper).to(x.dtype)
+    log_slope = a.log() + 2 * (found.s / d).log()
+    z, ladj = torch.where(inside, z, flat), torch.where(inside, log_slope, 0.0)
+    kept = (table.parts, beyond.to(x.dtype), inside, theta, rho, log_slope, *found)
+    return layout.shaped(z, x), layout.shaped(ladj, x), *kept
+
+
+def spline_backward(
+    x: Tensor,
+    params: Tensor,
+    kept: Sequence[Tensor],
+    of_z: Tensor,
+    of_log: Tensor,
+    spline: "RationalQuadraticSpline",
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    """The derivatives in x and in the parameters, as far as they are needed."""
+    parts, beyond, inside, theta, rho, log_slope, *rest = kept
+    found = _Bin(*rest)
+    (w, h), s, (d0, d1), (raw0, raw1) = found
+    layout = _Layout.of(params)
+    whole_z = layout.flat(of_z)
+    g_z = torch.where(inside, whole_z, 0.0)
+    g_log = torch.where(inside, layout.flat(of_log), 0.0)
+
+    both, squares = theta * rho, theta * theta + rho * rho
+    n, d, a = _terms(theta, rho, found)
+    ratio, log_a, log_d = n / d, g_log / a, 2 * g_log / d
+    z_d = g_z * h / d
+    a_slope = 2 * (d1 * theta - d0 * rho + s * (rho - theta))
+    d_slope = (rho - theta) * (d0 + d1 - 2 * s)
+    g_theta = g_z * w * log_slope.exp() + log_a * a_slope - log_d * d_slope
+    g_s = z_d * (theta * theta - ratio * squares)
+    g_s += 2 * (log_a * both + g_log / s) - log_d * squares
+    g_0 = z_d * both * (1 - ratio) + log_a * rho * rho - log_d * both
+    g_1 = log_a * theta * theta - z_d * both * ratio - log_d * both
+    g_x = g_theta / w
+    of_x = layout.shaped(torch.where(inside, g_x, whole_z), x) if needed[0] else None
+    if not needed[1]:
+        return of_x, None
+
+    k = spline.bins
+    of_params = layout.empty(params)
+    planes = layout.planes(of_params)
+    at = _framed(beyond, 1.0, None)
+    at[:-1] -= beyond  # 1 in the bin of x, 0 elsewhere
+    g_s = g_s / w
+    share = (spline.upper - spline.lower) * spline.shared
+    _into_shares(planes[:k], parts[0], beyond, at, -share * g_x, -share * (g_x * theta + g_s * s))
+    _into_shares(planes[k : 2 * k], parts[1], beyond, at, share * g_z, share * (g_z * ratio + g_s))
+    torch.mul(at[1:], g_0 * spline.derivative_slope(raw0), out=planes[2 * k :])
+    planes[2 * k :] += at[:-1] * (g_1 * spline.derivative_slope(raw1))
+    return of_x, of_params
 
 
 def spline_inverse(
@@ -129,19 +146,34 @@ def spline_inverse(
     y, rest_y = exact.to(z.dtype), (1 - exact).to(z.dtype)
     twice = found.s + found.s
     low, high = twice * y, twice * rest_y
-    g = found.d0 * rest_y - found.d1 * y
+    d0, d1 = found.derivatives
+    g = d0 * rest_y - d1 * y
     r = (g * g + low * high).sqrt() + g.abs()
     positive = _told(torch.ge, g, 0.0)
     total = r + torch.lerp(high, low, positive)
     theta = torch.lerp(r, low, positive) / total
     rho = torch.lerp(high, r, positive) / total
-    x = (start[0] + found.w * theta).clamp(spline.lower, spline.upper).to(z.dtype)
+    x = (start[0] + found.size[0] * theta).clamp(spline.lower, spline.upper).to(z.dtype)
     _, d, a = _terms(theta, rho, found)
     half = (d / found.s).log()
     inside = flat.abs() <= spline.upper
     ladj = torch.where(inside, half + half - a.log(), 0.0)
     x = torch.where(inside, x, flat)
     return layout.shaped(x, z), layout.shaped(ladj, z)
+
+
+def empty_kept(x: Tensor, params: Tensor, bins: int) -> list[Tensor]:
+    """Memory as `spline_forward` gives it in what is to be kept."""
+    shape = _Layout.of(params).flat(x).shape
+    sizes = ((2, bins), (bins - 1,), (), (), (), (), (2,), (), (2,), (2,))
+    kept = [x.new_empty(*size, *shape) for size in sizes]
+    kept[2] = kept[2].bool()
+    return kept
+
+
+def empty_parameters(params: Tensor) -> Tensor:
+    """Memory for derivatives in parameters, laid out as `spline_backward` gives them."""
+    return _Layout.of(params).empty(params)
 
 
 class _Layout(NamedTuple):
@@ -190,15 +222,16 @@ class _Layout(NamedTuple):
 
 
 class _Bin(NamedTuple):
-    """The bin of each element: its size, its slope, and the derivatives at its ends."""
+    """The bin of each element: how wide and high it is, its slope, and what is at its ends."""
 
-    w: Tensor
-    h: Tensor
+    size: Tensor
+    """(2, *N), w and h."""
     s: Tensor
-    d0: Tensor
-    d1: Tensor
-    raw0: Tensor
-    raw1: Tensor
+    """(*N,)."""
+    derivatives: Tensor
+    """(2, *N), δ_k and δ_{k+1}."""
+    raw: Tensor
+    """(2, *N), what these are the softplus of."""
 
 
 class _Table(NamedTuple):
@@ -251,17 +284,17 @@ class _Table(NamedTuple):
         size = stop - start
         exact = self.sizes.gather(1, here.expand(2, *here.shape))[:, 0]
         raw = self.raw.gather(0, ends)
-        w, h = size.to(dtype)
         s = (exact[1] / exact[0]).to(dtype)
-        return beyond, start, size, _Bin(w, h, s, *spline.derivative(raw), *raw)
+        return beyond, start, size, _Bin(size.to(dtype), s, spline.derivative(raw), raw)
 
 
 def _terms(theta: Tensor, rho: Tensor, found: _Bin) -> tuple[Tensor, Tensor, Tensor]:
     """N, D and A."""
+    s, (d0, d1) = found.s, found.derivatives
     both, first, last = theta * rho, theta * theta, rho * rho
-    n = found.s * first + found.d0 * both
-    d = found.s * (first + last) + (found.d0 + found.d1) * both
-    return n, d, found.d1 * first + 2 * found.s * both + found.d0 * last
+    n = s * first + d0 * both
+    d = s * (first + last) + (d0 + d1) * both
+    return n, d, d1 * first + 2 * s * both + d0 * last
 
 
 def _into_shares(
