@@ -2,9 +2,9 @@
 
 Each builder takes the number of features and gives a module and the function that is its
 log-density. All have 5 transforms, with two hidden layers of 512, rectified, and a standard normal
-base; splines have 8 bins on [−5, 5]. FrEIA has no autoregressive maps. normflows' splines and
-networks are nflows' code, and its affine autoregressive map takes a pass a variable to give a
-density; neither is here.
+base; splines have 8 bins on [−5, 5]. FrEIA 0.2 has neither autoregressive maps nor splines.
+normflows' splines and networks are nflows' code, and its affine autoregressive map takes a pass a
+variable to give a density; neither is here.
 """
 
 from collections.abc import Callable

@@ -16,18 +16,18 @@ _SLACK = 10
 """Steps that Newton's iteration may take before a bracket has to keep up with bisection."""
 
 
-_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)
-
-
 def is_traced() -> bool:
     """Whether only plain operations will do: in compile, export, `torch.func`, forward-mode AD."""
-    return torch.compiler.is_compiling() or _in_transform() or forward_ad._current_level >= 0
+    return torch.compiler.is_compiling() or _is_transformed()
 
 
 def is_compiled() -> bool:
     """Whether a graph is compiled to be run here: not exported, and under no transform."""
-    moved = _is_exporting() or _in_transform() or forward_ad._current_level >= 0
-    return torch.compiler.is_compiling() and not moved
+    # Where exporting can't be told from compiling (before PyTorch 2.7), nothing is taken for it.
+    exporting = getattr(torch.compiler, "is_exporting", None)
+    if exporting is None or exporting():
+        return False
+    return torch.compiler.is_compiling() and not _is_transformed()
 
 
 def has_values(x: Tensor) -> bool:
@@ -36,9 +36,9 @@ def has_values(x: Tensor) -> bool:
     return not (recorded or x.is_meta or is_traced())
 
 
-def is_batched(*gradients: Tensor) -> bool:
-    """Whether a backward pass is for many gradients at once (`is_grads_batched`)."""
-    return any(torch._C._functorch.is_legacy_batchedtensor(g) for g in gradients)  # type: ignore[attr-defined]
+def _is_transformed() -> bool:
+    """Whether `torch.func` or forward-mode AD see the operations."""
+    return _in_transform() or forward_ad._current_level >= 0
 
 
 def _in_transform() -> bool:

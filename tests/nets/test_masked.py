@@ -115,3 +115,22 @@ def test_the_operator_is_what_compilers_are_told_of_it():
     ours, theirs = (grad(out, inputs, weights) for out in (found, expected))
     for got, want, used in zip(ours, theirs, (1, mask, 1), strict=True):
         torch.testing.assert_close(got * used, want * used)
+
+
+def test_recorded_gradients_where_weights_are_made_of_x():
+    x = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    mask = stairs(6, 4)
+
+    def value():
+        return BlockProduct.apply(x, x.sin() * mask, x.sum(1), blocks_of(mask, 3)).sin().sum()
+
+    torch.testing.assert_close(grad(value(), x, create_graph=True), grad(value(), x))
+
+
+def test_a_last_layer_with_outputs_apart_is_a_linear_layer():
+    net = MLP(3, (2, 5), (8,), apart=True)
+    called = []
+    net.exit.register_forward_hook(lambda *_: called.append(True))
+    net(torch.randn(4, 3))
+    assert called and isinstance(net.exit, nn.Linear)
+    assert sorted(net.state_dict()) == sorted(MLP(3, (2, 5), (8,)).state_dict())

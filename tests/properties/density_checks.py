@@ -130,6 +130,19 @@ def check_gradients_of_samples(density: Density, context=None) -> None:
     assert torch.autograd.grad(moved.square().sum(), parameters, materialize_grads=True)
 
 
+def check_recorded_gradients(density: Density, x: Tensor, context=None) -> None:
+    """Gradients that can be differentiated again are those that can't be; so they are again."""
+    leaves = [x.detach().requires_grad_(), *(p for p in density.parameters() if p.requires_grad)]
+
+    def gradients(**options) -> list[Tensor]:
+        value = density.log_prob(leaves[0], context).sum()
+        found = torch.autograd.grad(value, leaves, allow_unused=True, **options)
+        return [g for g in found if g is not None]
+
+    for got, want in zip(gradients(create_graph=True), gradients(), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-7, atol=1e-9)
+
+
 def check_outside(density: Density, x: Tensor, context=None) -> None:
     """Outside the support log_prob is −∞; NaN stays NaN; rows beside are what they were.
 

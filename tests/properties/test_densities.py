@@ -56,6 +56,14 @@ def test_gradients_of_samples(case, context, dtype):
 
 
 @every_float64
+def test_recorded_gradients(case, context, dtype):
+    density, x, contexts = made(case, context, dtype)
+    if not (density.exact and x.is_floating_point()):
+        pytest.skip("draws noise, or is of whole numbers")
+    checks.check_recorded_gradients(density, x, contexts)
+
+
+@every_float64
 def test_outside(case, context, dtype):
     checks.check_outside(*made(case, context, dtype))
 

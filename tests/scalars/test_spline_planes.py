@@ -168,3 +168,16 @@ def test_the_operator_is_what_compilers_are_told_of_it(layout):
     ours, theirs = (grad(out, (x, params), weights) for out in (found, expected))
     for got, want in zip((*found, *ours), (*expected, *theirs), strict=True):
         torch.testing.assert_close(got, want)
+
+
+def test_recorded_gradients_where_parameters_are_made_of_x():
+    """As in every autoregressive flow: derivatives of derivatives need the partial ones."""
+    spline, x, _ = setting(4, 1.0, shape=(5, 3))
+    x = x.detach().clamp(-3, 3).requires_grad_()
+    mix = torch.randn(3, spline.num_params, dtype=torch.float64)
+
+    def value():
+        z, ladj = spline(x, (x[..., None] * mix).sin())
+        return z.sum() + ladj.sum()
+
+    torch.testing.assert_close(grad(value(), x, create_graph=True), grad(value(), x))

@@ -188,8 +188,17 @@ def iaf(
     for i in range(transforms):
         tau = scalar_named("iaf", scalar, bins=bins, bound=bound, components=components)
         variables = order_of("iaf", order, features, i)
-        nets = (hidden, width, variables, activation, residual, dropout, tau.apart)
-        net = MADE(features, tau.num_params, *nets)
+        net = MADE(
+            features,
+            tau.num_params,
+            hidden,
+            width,
+            variables,
+            activation,
+            residual,
+            dropout,
+            apart=tau.apart,
+        )
         parts.append(Inverse(Autoregressive(tau, net)))
     return Flow(
         base_named("iaf", base, features, width), Chain(*parts), context=declared, context_net=join
@@ -255,8 +264,17 @@ def nsf(
     for i in range(transforms):
         parts += linear_named("nsf", linear, features, i)
         tau = spline_of(bins, bound, affine)
-        nets = (hidden, width, "forward", activation, residual, dropout, tau.apart)
-        net = MADE(features, tau.num_params, *nets)
+        net = MADE(
+            features,
+            tau.num_params,
+            hidden,
+            width,
+            "forward",
+            activation,
+            residual,
+            dropout,
+            apart=tau.apart,
+        )
         parts.append(Autoregressive(tau, net))
     parts += linear_named("nsf", linear, features, transforms)
     return Flow(

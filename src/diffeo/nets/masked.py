@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.function import Function
 from torch.nn import functional as F
 
-from diffeo.numerics import defined_gradients
-from diffeo.solvers import is_batched, is_compiled, is_traced
+from diffeo.derivatives import defined_gradients, is_batched
+from diffeo.solvers import is_compiled, is_traced
 
 LinearMap = Callable[[Tensor], Tensor]
 
@@ -47,6 +47,14 @@ class MaskedLinear(nn.Linear):
         if not self.apart:
             return lambda input: F.linear(input, weight, self.bias)
         return lambda input: linear_apart(input, weight, self.bias, self._blocks)
+
+
+class LinearApart(nn.Linear):
+    """A linear layer whose outputs lie apart in memory, as `linear_apart` has them."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """W x + b."""
+        return linear_apart(input, self.weight, self.bias)
 
 
 def linear_apart(
@@ -148,17 +156,18 @@ def _(x: Tensor, weight: Tensor, bias: Tensor, blocks: Sequence[int]) -> Tensor:
 
 @torch.library.custom_op("diffeo::linear_apart_gradients", mutates_args=())
 def _gradients(
-    x: Tensor, weight: Tensor, of_out: Tensor, blocks: Sequence[int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    every = (True, True, True)
-    return _gradients_by_blocks(x, weight, of_out, _grouped(blocks), every)  # type: ignore[return-value]
+    x: Tensor, weight: Tensor, of_out: Tensor, blocks: Sequence[int], needed: Sequence[bool]
+) -> list[Tensor]:
+    found = _gradients_by_blocks(x, weight, of_out, _grouped(blocks), needed)
+    return [gradient for gradient in found if gradient is not None]
 
 
 @_gradients.register_fake
 def _(
-    x: Tensor, weight: Tensor, of_out: Tensor, blocks: Sequence[int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(weight), weight.new_empty(weight.shape[0])
+    x: Tensor, weight: Tensor, of_out: Tensor, blocks: Sequence[int], needed: Sequence[bool]
+) -> list[Tensor]:
+    shapes = (x.shape, weight.shape, weight.shape[:1])
+    return [x.new_empty(shape) for shape, need in zip(shapes, needed, strict=True) if need]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -167,7 +176,9 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, of_out: Tensor) -> tuple[Tensor | None, ...]:
-    return *_gradients(*ctx.saved_tensors, of_out, ctx.blocks), None
+    needed = list(ctx.needs_input_grad[:3])
+    found = iter(_gradients(*ctx.saved_tensors, of_out, ctx.blocks, needed))
+    return *(next(found) if need else None for need in needed), None
 
 
 linear_operator.register_autograd(_backward, setup_context=_keep)
@@ -179,7 +190,7 @@ def _grouped(numbers: Sequence[int]) -> list[Block]:
 
 def blocks_of(mask: Tensor, count: int) -> tuple[Block, ...]:
     """Blocks of about as many rows each, which together hold all weights in use."""
-    places = torch.arange(1, mask.shape[1] + 1)
+    places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     ends = (mask * places).amax(1).long().tolist()
     edges = [len(mask) * i // count for i in range(count + 1)]
     return tuple(
@@ -189,7 +200,7 @@ def blocks_of(mask: Tensor, count: int) -> tuple[Block, ...]:
 
 def _worthwhile(mask: Tensor) -> tuple[Block, ...]:
     """Blocks of a mask; none where they would be small, or leave out few weights."""
-    count = min(_BLOCKS, len(mask) // _LEAST_ROWS)
+    count = 0 if mask.is_meta else min(_BLOCKS, len(mask) // _LEAST_ROWS)
     blocks = blocks_of(mask, count) if count > 1 else ()
     held = sum((last - first) * width for first, last, width in blocks)
     return blocks if 0 < held < _WORTH * mask.numel() else ()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffeo.contexts import Context, ContextShape
-from diffeo.nets.masked import linear_apart
+from diffeo.nets.masked import LinearApart
 
 ACTIVATIONS = {"relu": F.relu, "elu": F.elu, "tanh": torch.tanh, "silu": F.silu, "gelu": F.gelu}
 """The activations by name."""
@@ -70,7 +70,6 @@ class MLP(nn.Module):
         self.features, self.out_shape, self.context = features, tuple(out_shape), context
         self.context_shape: ContextShape = (context,) if context else None
         self.activation, self.residual, self.dropout = activation, residual, dropout
-        self.apart = apart
         self._activate = activation_named(activation)
         width = hidden[0]
         self.layers = nn.ModuleList()
@@ -90,7 +89,7 @@ class MLP(nn.Module):
                     self.gates.append(nn.Linear(context, width))
         else:
             self.layers.extend(nn.Linear(a, b) for a, b in itertools.pairwise(hidden))
-        self.exit = nn.Linear(hidden[-1], size)
+        self.exit = (LinearApart if apart else nn.Linear)(hidden[-1], size)
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)
 
@@ -106,9 +105,7 @@ class MLP(nn.Module):
             from_context = self.context_entry(context)
             h = from_context if h is None else h + from_context
         h = self._blocks(h, context) if self.residual else self._plain(h)  # type: ignore[arg-type]
-        exit_ = self.exit
-        out = linear_apart(h, exit_.weight, exit_.bias) if self.apart else exit_(h)
-        return out.reshape(*h.shape[:-1], *self.out_shape)
+        return self.exit(h).reshape(*h.shape[:-1], *self.out_shape)
 
     def _plain(self, h: Tensor) -> Tensor:
         h = self._drop(self._activate(h))

@@ -79,7 +79,7 @@ class DeepSigmoid(ScalarMap):
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx."""
         z, log_slope = _network(widen(x), self._unpack(params))
-        return z.to(x.dtype), log_slope
+        return z.to(x.dtype), log_slope.to(torch.promote_types(x.dtype, params.dtype))
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """x and log dx/dz, found by a bracketed solver."""
@@ -90,7 +90,7 @@ class DeepSigmoid(ScalarMap):
 
         wide = widen(z)
         x = solve_increasing(network, wide, *_bracket(wide, layers))
-        return x.to(z.dtype), -network(x)[1]
+        return x.to(z.dtype), -network(x)[1].to(torch.promote_types(z.dtype, params.dtype))
 
     def _unpack(self, params: Tensor) -> list["_Layer"]:
         dtype, params = params.dtype, widen(params)

@@ -59,12 +59,14 @@ class LogisticMixture(ScalarMap):
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx."""
+        dtype = torch.promote_types(x.dtype, params.dtype)
         parts, outer, shift = self._unpack(params)
         y, log_slope = _mixture(widen(x), parts)
-        return (y * widen(outer).exp() + shift).to(x.dtype), log_slope + outer
+        return (y * widen(outer).exp() + shift).to(x.dtype), (log_slope + outer).to(dtype)
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """x and log dx/dz, found by a bracketed solver."""
+        dtype = torch.promote_types(z.dtype, params.dtype)
         parts, outer, shift = self._unpack(params)
         y = (widen(z) - shift) * widen(-outer).exp()
 
@@ -72,7 +74,7 @@ class LogisticMixture(ScalarMap):
             return _mixture(x, parts)
 
         x = solve_increasing(mixture, y, *_bracket(y, parts))
-        return x.to(z.dtype), -(mixture(x)[1] + outer)
+        return x.to(z.dtype), -(mixture(x)[1] + outer).to(dtype)
 
     def params_from_data(self, x: Tensor) -> Tensor:
         """Parameters whose F is near the marginal distribution of each element of the data.

@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.autograd.function import Function
 from torch.nn import functional as F
 
-from diffeo.numerics import defined_gradients, widen
-from diffeo.solvers import is_batched, is_traced
+from diffeo.derivatives import defined_gradients, is_batched
+from diffeo.numerics import widen
+from diffeo.solvers import is_traced
 
 
 def sigmoid_mixture(u: Tensor, log_weight: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,12 +29,12 @@ def sigmoid_mixture(u: Tensor, log_weight: Tensor, log_slope: Tensor) -> tuple[T
     Shapes: out: (*,) in float64, (*,) in the dtype of `log_slope`.
     """
     if is_traced():
-        return define(u, log_weight, log_slope)
+        return defined_mixture(u, log_weight, log_slope)
     parts = torch.broadcast_tensors(widen(u), widen(log_weight), log_slope)
     return SigmoidMixture.apply(*parts)  # type: ignore[return-value]
 
 
-def define(u: Tensor, log_weight: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
+def defined_mixture(u: Tensor, log_weight: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
     """What `sigmoid_mixture` is, by its formulas."""
     u, log_weight = widen(u), widen(log_weight)
     log_below, below = _normalise(log_weight + F.logsigmoid(u))
@@ -75,7 +76,7 @@ class SigmoidMixture(Function):
         u, log_weight, log_slope, alpha, beta, share = ctx.saved_tensors
         if torch.is_grad_enabled() or is_batched(of_y, of_log):
             inputs = (u, log_weight, log_slope)
-            return defined_gradients(define, inputs, ctx.needs_input_grad, (of_y, of_log))
+            return defined_gradients(defined_mixture, inputs, ctx.needs_input_grad, (of_y, of_log))
         small = u.to(share.dtype)
         of_y, of_log = of_y.to(share.dtype)[..., None], of_log[..., None]
         left, right = torch.sigmoid(-small), torch.sigmoid(small)

@@ -1,7 +1,6 @@
 """The spline's fast way as an operator that compilers take whole.
 
-What a compiler makes of a spline's definition on a CPU is slower than the fast way uncompiled
-(benchmarks/results/steps_compiled.md): it does not vectorise it.
+On a CPU what a compiler makes of a spline's definition is slower than the fast way uncompiled.
 """
 
 import functools
@@ -42,9 +41,10 @@ def _gradients(
     of_log: Tensor,
     bins: int,
     bound: float,
-) -> tuple[Tensor, Tensor]:
-    both = (True, True)
-    return spline_backward(x, params, kept, of_z, of_log, _spline(bins, bound), both)  # type: ignore[return-value]
+    needed: Sequence[bool],
+) -> list[Tensor]:
+    found = spline_backward(x, params, kept, of_z, of_log, _spline(bins, bound), needed)
+    return [gradient for gradient in found if gradient is not None]
 
 
 @_gradients.register_fake
@@ -56,8 +56,9 @@ def _(
     of_log: Tensor,
     bins: int,
     bound: float,
-) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), empty_parameters(params)
+    needed: Sequence[bool],
+) -> list[Tensor]:
+    return [x.new_empty(x.shape)] * needed[0] + [empty_parameters(params)] * needed[1]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
@@ -67,8 +68,9 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 
 def _backward(ctx: Any, gradients: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
     x, params, *kept = ctx.saved_tensors
-    of_x, of_params = _gradients(x, params, kept, *gradients[:2], ctx.bins, ctx.bound)
-    return of_x, of_params, None, None
+    needed = list(ctx.needs_input_grad[:2])
+    found = iter(_gradients(x, params, kept, *gradients[:2], ctx.bins, ctx.bound, needed))
+    return *(next(found) if need else None for need in needed), None, None
 
 
 spline_operator.register_autograd(_backward, setup_context=_keep)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
-from diffeo.numerics import defined_gradients, widen
-from diffeo.solvers import is_batched
+from diffeo.derivatives import defined_gradients, is_batched
+from diffeo.numerics import widen
 
 if TYPE_CHECKING:
     from diffeo.scalars.spline import RationalQuadraticSpline
@@ -260,7 +260,7 @@ class _Table(NamedTuple):
         sizes.mul_(length * spline.shared).add_(length * spline.least)
         knots = sizes.new_empty(2, k + 1, *sizes.shape[2:])
         knots[:, 0] = spline.lower
-        if sizes.numel() < _FEW:
+        if sizes.numel() < _FEW and sizes.device.type == "cpu":
             torch.cumsum(sizes[:, :-1], 1, out=knots[:, 1:-1]).add_(spline.lower)
         else:
             for i in range(k - 1):
