@@ -140,10 +140,11 @@ def _gradients_by_blocks(
 
 
 # The same as operators that compilers take whole: they see no transposed tensor, which would make
-# them go across memory in all that they fuse before it.
+# them go across memory in all that they fuse before it. Of their names: see
+# scalars/spline_operator.py.
 
 
-@torch.library.custom_op("diffeo::linear_apart", mutates_args=())
+@torch.library.custom_op("diffeo::linear_by_blocks", mutates_args=())
 def linear_operator(x: Tensor, weight: Tensor, bias: Tensor, blocks: Sequence[int]) -> Tensor:
     """W xᵀ + b by blocks, their numbers one after another."""
     return _by_blocks(x, weight, bias, _grouped(blocks))
@@ -154,7 +155,7 @@ def _(x: Tensor, weight: Tensor, bias: Tensor, blocks: Sequence[int]) -> Tensor:
     return x.new_empty(weight.shape[0], x.shape[0])
 
 
-@torch.library.custom_op("diffeo::linear_apart_gradients", mutates_args=())
+@torch.library.custom_op("diffeo::linear_by_blocks_gradients", mutates_args=())
 def _gradients(
     x: Tensor, weight: Tensor, of_out: Tensor, blocks: Sequence[int], needed: Sequence[bool]
 ) -> list[Tensor]:

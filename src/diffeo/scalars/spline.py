@@ -243,6 +243,10 @@ def _interval(
             raise ValueError(
                 f"RationalQuadraticSpline: {tails} splines take bound, not lower and upper"
             )
+        if bound is not None and not 0 < bound < math.inf:
+            raise ValueError(
+                f"RationalQuadraticSpline: bound must be positive and finite, got {bound}"
+            )
         high = float(bound) if bound is not None else (3.0 if tails == "linear" else math.pi)
         low = -high
     if not (low < high and math.isfinite(low) and math.isfinite(high)):

@@ -1,6 +1,10 @@
 """The spline's fast way as an operator that compilers take whole.
 
 On a CPU what a compiler makes of a spline's definition is slower than the fast way uncompiled.
+
+Compiled graphs are kept on disk, and found again by the names of the operators in them: one with
+other arguments, also one of a backward pass, wants another name, and so does that of its forward
+pass.
 """
 
 import functools
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from diffeo.scalars.spline import RationalQuadraticSpline
 
 
-@torch.library.custom_op("diffeo::spline", mutates_args=())
+@torch.library.custom_op("diffeo::spline_in_planes", mutates_args=())
 def spline_operator(x: Tensor, params: Tensor, bins: int, bound: float) -> list[Tensor]:
     """z and log dz/dx of the spline with linear tails; then what its backward pass wants kept."""
     return list(spline_forward(x, params, _spline(bins, bound)))
@@ -32,7 +36,7 @@ def _(x: Tensor, params: Tensor, bins: int, bound: float) -> list[Tensor]:
     return [x.new_empty(x.shape), x.new_empty(x.shape), *empty_kept(x, params, bins)]
 
 
-@torch.library.custom_op("diffeo::spline_gradients", mutates_args=())
+@torch.library.custom_op("diffeo::spline_in_planes_gradients", mutates_args=())
 def _gradients(
     x: Tensor,
     params: Tensor,
