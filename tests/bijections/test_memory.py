@@ -278,3 +278,15 @@ def test_gradients_of_a_part_are_let_go_before_the_next():
     done = list(dict.fromkeys(seen))
     first_of_each = [seen.index(i) for i in range(6)]
     assert done == [5, 4, 3, 2, 1, 0] and first_of_each == sorted(first_of_each, reverse=True)
+
+
+def test_inversion_that_is_far_off_is_said():
+    torch.manual_seed(0)
+    options = {"features": 6, "transforms": 4, "hidden": (32, 32), "memory": "invert"}
+    flow = diffeo.create("nsf_coupling", **options)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    with pytest.warns(UserWarning, match="off by over 1% of their size"):
+        flow.log_prob(5 * torch.randn(50, 6)).sum().backward()
+    assert flow.bijection.inversion_error > 0.01

@@ -1,5 +1,6 @@
 """The bijections made of other bijections: `Chain` and `Inverse`."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -14,6 +15,9 @@ from diffeo.supports import Product, Support
 
 Memory = Literal["store", "checkpoint", "invert"]
 
+_DOUBTFUL = 0.01
+"""How far inversion may be off before it is said."""
+
 
 class Chain(Bijection):
     """Bijections one after another: f = f_n ∘ … ∘ f₁; x meets the first in the list first.
@@ -25,7 +29,7 @@ class Chain(Bijection):
     number of parts, unless `memory` says otherwise. With "invert" the backward pass finds each
     part's input again from its output and computes it anew, and memory stays flat; parts without an
     accurate and cheap inverse (autoregressive ones, say) keep their input, which is little beside
-    what a conditioner needs. With "checkpoint" all parts keep their input. Both give the gradients
+    what a conditioner needs. A warning says where what is found is far off. With "checkpoint" all parts keep their input. Both give the gradients
     of "store" (first derivatives only) of forward, at about one more forward pass; the inverse
     direction, `torch.func` and compiled code store.
 
@@ -104,6 +108,8 @@ class Chain(Bijection):
         return [*parts[:first], *rest]
 
     def _note_error(self, error: Tensor) -> None:
+        if error.device.type == "cpu":  # elsewhere looking would wait for the device
+            warn_if_doubtful(float(error))
         before = self._inversion_error
         self._inversion_error = error if before is None else torch.maximum(before, error)
 
@@ -196,6 +202,16 @@ class Inverse(Bijection):
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         return self.bijection(z, context)
+
+
+def warn_if_doubtful(error: float) -> None:
+    """A warning where inversion is off by so much that gradients may be wrong."""
+    if not error <= _DOUBTFUL:
+        warnings.warn(
+            f'memory="invert": inputs that were found by inversion are off by over {_DOUBTFUL:.0%} '
+            'of their size, and gradients may be wrong; memory="checkpoint" needs no inverse.',
+            stacklevel=2,
+        )
 
 
 def inversion_error(module: nn.Module) -> float | None:

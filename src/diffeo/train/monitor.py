@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from diffeo.bijections.chain import inversion_error
+from diffeo.bijections.chain import inversion_error, warn_if_doubtful
 from diffeo.train.bar import make_bar
 from diffeo.train.batches import Batch
 from diffeo.train.devices import fork_random
@@ -211,6 +211,7 @@ class Monitor(Callback):
             "skipped": float(tally.skipped),
         }
         if (error := inversion_error(module.model)) is not None:
+            warn_if_doubtful(error)
             metrics["inversion_error"] = error
         for logger in trainer.loggers:
             logger.log_metrics(
