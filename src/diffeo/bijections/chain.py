@@ -29,9 +29,9 @@ class Chain(Bijection):
     number of parts, unless `memory` says otherwise. With "invert" the backward pass finds each
     part's input again from its output and computes it anew, and memory stays flat; parts without an
     accurate and cheap inverse (autoregressive ones, say) keep their input, which is little beside
-    what a conditioner needs. A warning says where what is found is far off. With "checkpoint" all parts keep their input. Both give the gradients
-    of "store" (first derivatives only) of forward, at about one more forward pass; the inverse
-    direction, `torch.func` and compiled code store.
+    what a conditioner needs. A warning says where what is found is far off. With "checkpoint" all
+    parts keep their input. Both give the gradients of "store" (first derivatives only) of forward,
+    at about one more forward pass; the inverse direction, `torch.func` and compiled code store.
 
     Args:
         *bijections: the parts, in the order in which data meets them.
