@@ -12,7 +12,7 @@ def is_batched(*gradients: Tensor) -> bool:
 
 
 def defined_gradients(
-    define: Callable[..., tuple[Tensor, ...]],
+    define: Callable[..., Tensor | tuple[Tensor, ...]],
     inputs: Sequence[Tensor],
     needed: Sequence[bool],
     gradients: Sequence[Tensor],

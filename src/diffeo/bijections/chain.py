@@ -210,7 +210,7 @@ def warn_if_doubtful(error: float) -> None:
         warnings.warn(
             f'memory="invert": inputs that were found by inversion are off by over {_DOUBTFUL:.0%} '
             'of their size, and gradients may be wrong; memory="checkpoint" needs no inverse.',
-            stacklevel=2,
+            stacklevel=1,  # one place, so that it is said once, whoever noticed
         )
 
 

@@ -73,12 +73,12 @@ def linear_apart(
     """
     rows = x.reshape(-1, x.shape[-1])
     if x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-        out = _product(rows, weight, bias)[0]
+        out = _product(rows, weight, bias)
     elif is_compiled():
         whole = Block(0, *weight.shape)
         out = linear_operator(rows, weight, bias, list(itertools.chain(*(blocks or (whole,)))))
     elif not blocks or is_traced():
-        out = _product(rows, weight, bias)[0]
+        out = _product(rows, weight, bias)
     else:
         out = BlockProduct.apply(rows, weight, bias, blocks)
     return out.t().reshape(*x.shape[:-1], len(weight))  # type: ignore[union-attr]
@@ -112,8 +112,8 @@ class BlockProduct(Function):
         return *_gradients_by_blocks(x, weight, of_out, ctx.blocks, needed), None
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor]:
-    return (torch.addmm(bias[:, None], weight, x.t()),)
+def _product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.addmm(bias[:, None], weight, x.t())
 
 
 def _by_blocks(x: Tensor, weight: Tensor, bias: Tensor, blocks: Sequence[Block]) -> Tensor:
