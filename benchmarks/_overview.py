@@ -4,6 +4,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 OVERVIEW = FOLDER / "RESULTS.md"
+TARGETS = FOLDER / "targets.md"
+"""Written by hand: what the figures were to be, and why some are not."""
 ORDER = [
     *("steps", "steps_compiled", "profile", "blocks", "sampling", "inverting", "memory"),
     *("stress", "robust"),
@@ -14,7 +16,7 @@ ORDER = [
 
 
 def overview() -> str:
-    """The text of the file: what there is, then every result as it was kept."""
+    """The text of the file: what there is, the targets, then every result as it was kept."""
     files = sorted((FOLDER / "results").glob("*.md"), key=lambda path: ORDER.index(path.stem))
     texts = [path.read_text().strip() for path in files]
     titles = [text.partition("\n")[0].removeprefix("# ") for text in texts]
@@ -24,10 +26,11 @@ def overview() -> str:
     ]
     introduction = (
         "What was measured, each with its command, versions and hardware. `make bench` measures, "
-        "`make bench ARGS=--write` keeps what it measured. This file is made from those in "
-        "results/ by `python -m benchmarks`."
+        "`make bench ARGS=--write` keeps what it measured. This file is made from targets.md and "
+        "those in results/ by `python -m benchmarks`."
     )
-    parts = ["# Results", introduction, "\n".join(contents), *map(_inner, texts)]
+    targets = f"#{TARGETS.read_text().strip()}"
+    parts = ["# Results", introduction, "\n".join(contents), targets, *map(_inner, texts)]
     return "\n\n".join(parts) + "\n"
 
 

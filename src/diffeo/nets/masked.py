@@ -141,7 +141,7 @@ def _gradients_by_blocks(
 
 # The same as operators that compilers take whole: they see no transposed tensor, which would make
 # them go across memory in all that they fuse before it. Of their names: see
-# scalars/spline_operator.py.
+# scalars/spline_fast.py.
 
 
 @torch.library.custom_op("diffeo::linear_by_blocks", mutates_args=())

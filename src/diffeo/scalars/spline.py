@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffeo.numerics import widen
+from diffeo.scalars import spline_kernel
 from diffeo.scalars.base import ScalarMap
-from diffeo.scalars.spline_operator import spline_operator
-from diffeo.scalars.spline_planes import SplineForward, spline_inverse
+from diffeo.scalars.spline_fast import SplineForward, spline_inverse, spline_operator
 from diffeo.solvers import is_compiled, is_traced
 from diffeo.supports import LINE, Support
 
@@ -92,7 +92,8 @@ class RationalQuadraticSpline(ScalarMap):
         if self._in_planes(x, params):
             return SplineForward.apply(x, params, self)  # type: ignore[return-value]
         if self._in_an_operator(x, params):
-            z, ladj, *_ = spline_operator(x, params, self.bins, self.upper)
+            in_kernel = spline_kernel.is_for(x, params)
+            z, ladj, *_ = spline_operator(x, params, self.bins, self.upper, in_kernel)
             return z, ladj
         return self.define(x, params)
 

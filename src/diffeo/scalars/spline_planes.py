@@ -1,13 +1,11 @@
 """Splines with few passes over little memory: parameter by parameter, derivatives written out."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import Function
 
-from diffeo.derivatives import defined_gradients, is_batched
 from diffeo.numerics import widen
 
 if TYPE_CHECKING:
@@ -20,49 +18,6 @@ if TYPE_CHECKING:
 
 _FEW = 2**15
 """Of fewer numbers the shortest way in operations is the fastest, not the one along memory."""
-
-
-class SplineForward(Function):
-    """(x, params) ↦ (z, log dz/dx): what `RationalQuadraticSpline` with linear tails defines.
-
-    The definition lets autograd keep each of its tensors (*, K). Here the softmaxes are kept, which
-    knots lie below x, and some numbers an element.
-
-    With ρ = 1 − θ, the map is
-
-        z = z_k + h N / D,   N = s θ² + δ_k θρ,   D = s (θ² + ρ²) + (δ_k + δ_{k+1}) θρ,
-        L = log dz/dx = log A + 2 log (s / D),   A = δ_{k+1} θ² + 2s θρ + δ_k ρ²,
-
-    and with the loss's derivatives g_z and g_L, those in what z and L are made of are
-
-        θ:        g_z w eᴸ + g_L (A′/A − 2 D′/D), with D′ = (ρ − θ)(δ_k + δ_{k+1} − 2s)
-                  and A′ = 2 (δ_{k+1} θ − δ_k ρ + s (ρ − θ)),
-        s:        g_z h (θ² D − N (θ² + ρ²)) / D² + g_L (2θρ/A + 2/s − 2 (θ² + ρ²)/D),
-        δ_k:      g_z h θρ (D − N) / D² + g_L (ρ²/A − 2θρ/D),
-        δ_{k+1}:  −g_z h θρ N / D² + g_L (θ²/A − 2θρ/D),
-        z_k:      g_z,        h: g_z N / D.
-
-    θ = (x − x_k)/w and s = h/w lead on to x, x_k, w and h. The share of bin j in the width is part
-    of x_k if j < k and of w if j = k; so the derivative in it is one of two numbers, or zero.
-    """
-
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, params: Tensor, spline: "RationalQuadraticSpline"
-    ) -> tuple[Tensor, Tensor]:
-        z, ladj, *kept = spline_forward(x, params, spline)
-        ctx.spline = spline
-        ctx.save_for_backward(x, params, *kept)
-        return z, ladj
-
-    @staticmethod
-    def backward(ctx: Any, of_z: Tensor, of_log: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, params, *kept = ctx.saved_tensors
-        needed = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled() or is_batched(of_z, of_log):
-            gradients = (of_z, of_log)
-            return *defined_gradients(ctx.spline.define, (x, params), needed, gradients), None
-        return *spline_backward(x, params, kept, of_z, of_log, ctx.spline, needed), None
 
 
 def spline_forward(
@@ -94,7 +49,25 @@ def spline_backward(
     spline: "RationalQuadraticSpline",
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The derivatives in x and in the parameters, as far as they are needed."""
+    """The derivatives in x and in the parameters, as far as they are needed.
+
+    With ρ = 1 − θ, the map is
+
+        z = z_k + h N / D,   N = s θ² + δ_k θρ,   D = s (θ² + ρ²) + (δ_k + δ_{k+1}) θρ,
+        L = log dz/dx = log A + 2 log (s / D),   A = δ_{k+1} θ² + 2s θρ + δ_k ρ²,
+
+    and with the loss's derivatives g_z and g_L, those in what z and L are made of are
+
+        θ:        g_z w eᴸ + g_L (A′/A − 2 D′/D), with D′ = (ρ − θ)(δ_k + δ_{k+1} − 2s)
+                  and A′ = 2 (δ_{k+1} θ − δ_k ρ + s (ρ − θ)),
+        s:        g_z h (θ² D − N (θ² + ρ²)) / D² + g_L (2θρ/A + 2/s − 2 (θ² + ρ²)/D),
+        δ_k:      g_z h θρ (D − N) / D² + g_L (ρ²/A − 2θρ/D),
+        δ_{k+1}:  −g_z h θρ N / D² + g_L (θ²/A − 2θρ/D),
+        z_k:      g_z,        h: g_z N / D.
+
+    θ = (x − x_k)/w and s = h/w lead on to x, x_k, w and h. The share of bin j in the width is part
+    of x_k if j < k and of w if j = k; so the derivative in it is one of two numbers, or zero.
+    """
     parts, beyond, inside, theta, rho, log_slope, *rest = kept
     found = _Bin(*rest)
     (w, h), s, (d0, d1), (raw0, raw1) = found

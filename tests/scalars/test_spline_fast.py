@@ -1,12 +1,15 @@
-"""The spline's fast ways against its definition: values, gradients, and their gradients."""
+"""The spline's fast ways against its definition: values, gradients, and their gradients.
+
+In float32 the kernel in C runs, in float64 the operations over planes.
+"""
 
 import pytest
 import torch
 from torch.autograd import forward_ad, grad, gradcheck, gradgradcheck
 
-from diffeo.scalars import RationalQuadraticSpline
+from diffeo.scalars import RationalQuadraticSpline, spline_kernel
 from diffeo.scalars import spline as module
-from diffeo.scalars.spline_operator import spline_operator
+from diffeo.scalars.spline_fast import spline_operator
 
 
 def setting(bins: int, scale: float, shape=(40, 7), dtype=torch.float64):
@@ -22,51 +25,108 @@ def rows_last(params: torch.Tensor) -> torch.Tensor:
     return params.permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
-@pytest.mark.parametrize("layout", [lambda p: p, rows_last], ids=["rows first", "rows last"])
+def parameters_apart(params: torch.Tensor) -> torch.Tensor:
+    """The same numbers, each row's parameter by parameter, as autoregressive networks give them."""
+    return params.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def with_gaps(params: torch.Tensor) -> torch.Tensor:
+    """The same numbers, every second one in memory."""
+    return params.repeat_interleave(2, dim=-1)[..., ::2]
+
+
+LAYOUTS = [lambda p: p, rows_last, parameters_apart, with_gaps]
+layouts = pytest.mark.parametrize("layout", LAYOUTS, ids=["plain", "rows last", "apart", "gaps"])
+dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["kernel", "planes"])
+CLOSE = {torch.float32: 2e-6, torch.float64: 1e-9}
+
+
+def assert_close(got: torch.Tensor, want: torch.Tensor) -> None:
+    """As close as their dtype allows, NaN being NaN."""
+    bound = CLOSE[got.dtype]
+    torch.testing.assert_close(got, want, rtol=bound, atol=bound, equal_nan=True)
+
+
+@pytest.fixture(autouse=True)
+def kernel():
+    """Without the kernel the tests in float32 would be of other code."""
+    if not spline_kernel._is_built():
+        pytest.skip("there is no C compiler")
+
+
+@dtypes
+@layouts
 @pytest.mark.parametrize("scale", [0.0, 1.0, 10.0])
 @pytest.mark.parametrize("bins", [1, 2, 8])
-def test_value_and_gradients_are_those_of_the_definition(bins, scale, layout):
-    spline, x, params = setting(bins, scale)
+def test_value_and_gradients_are_those_of_the_definition(bins, scale, layout, dtype):
+    spline, x, params = setting(bins, scale, dtype=dtype)
     params = layout(params.detach()).requires_grad_()
     found, expected = spline(x, params), spline.define(x, params)
     weights = [torch.randn_like(z) for z in found]
     ours, theirs = (grad(out, (x, params), weights) for out in (found, expected))
     for got, want in zip((*found, *ours), (*expected, *theirs), strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+        assert_close(got, want)
 
 
-@pytest.mark.parametrize("layout", [lambda p: p, rows_last], ids=["rows first", "rows last"])
+@dtypes
+@layouts
 @pytest.mark.parametrize("scale", [0.0, 1.0, 10.0])
 @pytest.mark.parametrize("bins", [1, 2, 8])
-def test_inverse_is_that_of_the_definition(bins, scale, layout):
-    spline, z, params = setting(bins, scale)
+def test_inverse_is_that_of_the_definition(bins, scale, layout, dtype):
+    spline, z, params = setting(bins, scale, dtype=dtype)
     params = layout(params.detach())
     found, expected = spline.inverse(z.detach(), params), spline.define_inverse(z, params)
     for got, want in zip(found, expected, strict=True):
-        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+        assert_close(got, want)
     outside = z.abs() > 2.5
     assert torch.equal(found[0][outside], z[outside])
     assert not found[1][outside].any()
 
 
-def test_one_gradient_alone():
-    spline, x, params = setting(5, 1.0)
+@dtypes
+def test_one_gradient_alone(dtype):
+    spline, x, params = setting(5, 1.0, dtype=dtype)
     for wanted in (x, params):
         fixed = [t if t is wanted else t.detach() for t in (x, params)]
         (ours,) = grad(spline(*fixed)[0].sum(), wanted)
         (theirs,) = grad(spline.define(*fixed)[0].sum(), wanted)
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+        assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (9,), (2, 3, 4)])
-def test_any_shape(shape):
+@dtypes
+@pytest.mark.parametrize("shape", [(), (0,), (9,), (1, 9), (9, 1), (2, 3, 4), (2, 3, 4, 5)])
+def test_any_shape_however_it_lies(shape, dtype):
+    """Dimensions of x and of its parameters in every order in memory; also the same ones often."""
     spline = RationalQuadraticSpline(bins=4)
-    x = torch.randn(shape).requires_grad_()
-    params = torch.randn(*shape, spline.num_params).requires_grad_()
-    for got, want in zip(spline(x, params), spline.define(x, params), strict=True):
-        torch.testing.assert_close(got, want, rtol=2e-5, atol=2e-5)
-        assert got.shape == x.shape
-    assert grad(spline(x, params)[0].sum(), params)[0].shape == params.shape
+    x, params = torch.randn(shape), torch.randn(*shape, spline.num_params)
+    orders = [[(i + turn) % len(shape) for i in range(len(shape))] for turn in range(len(shape))]
+    for order in orders or [[]]:
+        back = [order.index(i) for i in range(len(order))]
+        x_there = x.permute(order).contiguous().permute(back).to(dtype).requires_grad_()
+        there = params.movedim(-1, 0).permute(0, *(i + 1 for i in order)).contiguous()
+        there = there.permute(0, *(i + 1 for i in back)).movedim(0, -1).to(dtype)
+        repeated = there[:1].expand_as(there) if shape else there
+        for given in (there, repeated):
+            given = given.requires_grad_()
+            found, expected = spline(x_there, given), spline.define(x_there, given)
+            ours, theirs = (
+                grad(out[0].sum() + out[1].sum(), given)[0] for out in (found, expected)
+            )
+            for got, want in zip((*found, ours), (*expected, theirs), strict=True):
+                assert_close(got, want)
+
+
+def test_more_elements_than_a_thread_takes():
+    spline, x, params = setting(8, 1.0, shape=(700, 13), dtype=torch.float32)
+    many = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found, expected = spline(x, params), spline.define(x, params)
+        ours, theirs = (grad(out[0].sum() + out[1].sum(), params)[0] for out in (found, expected))
+    finally:
+        torch.set_num_threads(many)
+    for got, want in zip((*found, ours), (*expected, theirs), strict=True):
+        assert_close(got, want)
 
 
 @pytest.mark.parametrize("wanted", [(0,), (1,), (0, 1)], ids=["x", "params", "both"])
@@ -90,8 +150,9 @@ def test_derivatives_forward(way):
     torch.testing.assert_close(found, expected)
 
 
-def test_what_comes_out_may_be_changed_in_place():
-    spline, x, params = setting(4, 1.0)
+@dtypes
+def test_what_comes_out_may_be_changed_in_place(dtype):
+    spline, x, params = setting(4, 1.0, dtype=dtype)
     (expected,) = grad(spline(x, params)[0].sum(), x)
     z, ladj = spline(x, params)
     with torch.no_grad():
@@ -100,9 +161,10 @@ def test_what_comes_out_may_be_changed_in_place():
     spline(x, params)[1].mul_(2).sum().backward()
 
 
-@pytest.mark.parametrize("layout", [lambda p: p, rows_last], ids=["rows first", "rows last"])
-def test_what_is_not_finite_outside_stays_there(layout):
-    spline, x, params = setting(4, 1.0)
+@dtypes
+@layouts
+def test_what_is_not_finite_outside_stays_there(layout, dtype):
+    spline, x, params = setting(4, 1.0, dtype=dtype)
     with torch.no_grad():
         params[x.abs() > 2.5] = torch.inf
     params = layout(params.detach()).requires_grad_()
@@ -112,6 +174,22 @@ def test_what_is_not_finite_outside_stays_there(layout):
     of_x, of_params = grad(ladj, (x, params), weight)
     inside = x.abs() <= 2.5
     assert of_x[inside].isfinite().all() and of_params[inside].isfinite().all()
+
+
+@dtypes
+@pytest.mark.parametrize("way", ["forward", "inverse"])
+def test_what_is_no_number_is_none_afterwards(way, dtype):
+    """NaN in a place shows in that place, whether in x or in a parameter."""
+    spline = RationalQuadraticSpline(bins=3)
+    x = torch.linspace(-2.9, 2.9, spline.num_params + 2, dtype=dtype)
+    params = torch.zeros(len(x), spline.num_params, dtype=dtype)
+    params.fill_diagonal_(torch.nan)
+    x[-2:] = torch.tensor([torch.nan, torch.inf])
+    definition = spline.define if way == "forward" else spline.define_inverse
+    with torch.no_grad():
+        found, expected = getattr(spline, way)(x, params), definition(x, params)
+    for got, want in zip(found, expected, strict=True):
+        assert_close(got, want)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -124,8 +202,10 @@ def test_half_precision_takes_the_definition(dtype):
     torch.testing.assert_close(z, exact.to(dtype))
 
 
+@pytest.mark.parametrize("in_kernel", [True, False], ids=["kernel", "planes"])
 @pytest.mark.parametrize("scale", [1.0, 10.0, 30.0])
-def test_in_float32_it_is_exact_to_rounding(scale):
+def test_in_float32_it_is_exact_to_rounding(scale, in_kernel, monkeypatch):
+    monkeypatch.setattr(spline_kernel, "_is_built", lambda: in_kernel)
     spline, x, params = setting(8, scale, (5_000,), torch.float32)
     exact = [t.detach().double().requires_grad_() for t in (x, params)]
     weights = torch.randn(2, 5_000)
@@ -157,12 +237,14 @@ def test_the_fast_map_is_what_runs(monkeypatch):
         assert spline.inverse(x, params) == ("fast", "fast")
 
 
-@pytest.mark.parametrize("layout", [lambda p: p, rows_last], ids=["rows first", "rows last"])
-def test_the_operator_is_what_compilers_are_told_of_it(layout):
-    spline, x, params = setting(8, 1.0)
+@dtypes
+@layouts
+def test_the_operator_is_what_compilers_are_told_of_it(layout, dtype):
+    spline, x, params = setting(8, 1.0, dtype=dtype)
     params = layout(params.detach()).requires_grad_()
-    torch.library.opcheck(spline_operator, (x, params, spline.bins, spline.upper))
-    found = spline_operator(x, params, spline.bins, spline.upper)[:2]
+    given = (x, params, spline.bins, spline.upper, dtype == torch.float32)
+    torch.library.opcheck(spline_operator, given)
+    found = spline_operator(*given)[:2]
     expected = spline(x, params)
     weights = [torch.randn_like(z) for z in expected]
     ours, theirs = (grad(out, (x, params), weights) for out in (found, expected))
