@@ -15,6 +15,7 @@ from diffeo import bijections as bj
 from diffeo import scalars as sc
 from diffeo.bijections.autoregressive import Solver
 from diffeo.nets.causal import CausalNetwork
+from diffeo.nets.glow import GlowNet
 from diffeo.nets.made import MADE
 from diffeo.nets.mlp import MLP
 from diffeo.supports import Support
@@ -104,6 +105,7 @@ SCALARS = [
     ScalarCase("Scaling", lambda: sc.Scaling()),
     ScalarCase("Affine", lambda: sc.Affine()),
     ScalarCase("Affine/tight", lambda: sc.Affine(0.5)),
+    ScalarCase("SigmoidAffine", lambda: sc.SigmoidAffine()),
     ScalarCase("RationalQuadraticSpline", lambda: spline("linear")),
     ScalarCase("RationalQuadraticSpline/bounded", lambda: spline("bounded", lower=0.0, upper=1.0)),
     ScalarCase(
@@ -188,6 +190,39 @@ def partitioned(
     return BijectionCase(
         f"Coupling/{name}", lambda context: coupling(build(), sc.Affine(), context), event, BOTH
     )
+
+
+def image_coupling(partition: bj.Partition, scalar: sc.ScalarMap, context: int) -> bj.Bijection:
+    """A coupling of images with a small convolutional network."""
+    inside, *space = partition.kept_shape
+    outside = partition.changed_shape[0]
+    net = GlowNet(inside, outside, scalar.num_params, len(space), context or None, filters=4)
+    return bj.Coupling(partition, scalar, net)
+
+
+def image_partitioned(
+    name: str, build: Callable[[], bj.Partition], event: tuple[int, ...]
+) -> BijectionCase:
+    """A coupling over a partition of images, signals or volumes."""
+    return BijectionCase(
+        f"Coupling/{name}",
+        lambda context: image_coupling(build(), sc.Affine(), context),
+        event,
+        BOTH,
+    )
+
+
+def multiscale(context: int) -> bj.Bijection:
+    """Two scales, the first with a prior of what leaves."""
+    first = bj.Chain(bj.Squeeze(), image_coupling(bj.Channels((4, 2, 2)), sc.Affine(), context))
+    return bj.MultiScale((1, 4, 4), first, bj.Chain(bj.Squeeze(), bj.ActNorm((8, None, None))))
+
+
+def variational(shape: tuple[int, ...]) -> bj.Bijection:
+    """Noise of a flow that sees the vector."""
+    halves = bj.Halves(shape[0])
+    noise = bj.Inverse(coupling(halves, sc.Affine(), shape[0]))
+    return bj.VariationalDequantize(4, shape, bj.Chain(bj.Logit(), noise))
 
 
 def standardize(shape: tuple[int, ...]) -> bj.Bijection:
@@ -294,6 +329,12 @@ BIJECTIONS = [
     partitioned("Mask", lambda: bj.Mask(MASK), (2, 3)),
     partitioned("RandomHalf", lambda: bj.RandomHalf(4), (4,)),
     partitioned("one-feature", lambda: bj.Halves(1), (1,)),
+    image_partitioned("Channels", lambda: bj.Channels((3, 2, 2)), (3, 2, 2)),
+    image_partitioned("Channels/signal", lambda: bj.Channels((2, 3), flip=True), (2, 3)),
+    image_partitioned("Checkerboard", lambda: bj.Checkerboard((1, 3, 4)), (1, 3, 4)),
+    image_partitioned(
+        "Checkerboard/volume", lambda: bj.Checkerboard((1, 2, 1, 4), flip=True), (1, 2, 1, 4)
+    ),
     BijectionCase(
         "Autoregressive/permuted",
         lambda context: autoregressive(sc.Affine(), context, 4, order=(2, 0, 3, 1)),
@@ -347,6 +388,15 @@ BIJECTIONS = [
     fixed("QRLinear/one-feature", lambda: bj.QRLinear(1), (1,)),
     fixed("FullLinear", lambda: bj.FullLinear(3), (3,)),
     fixed("FullLinear/one-feature", lambda: bj.FullLinear(1), (1,)),
+    fixed("InvertibleConv", lambda: bj.InvertibleConv(3), (3, 2, 2)),
+    fixed("InvertibleConv/lu", lambda: bj.InvertibleConv(2, 1, "lu"), (2, 3)),
+    fixed("InvertibleConv/qr", lambda: bj.InvertibleConv(2, 3, "qr"), (2, 1, 2, 2)),
+    fixed("InvertibleConv/fixed", lambda: bj.InvertibleConv(3, 2, "permutation"), (3, 2, 2)),
+    fixed("Squeeze", lambda: bj.Squeeze(), (2, 4, 2)),
+    fixed("Squeeze/signal", lambda: bj.Squeeze(1, 3), (2, 6)),
+    fixed("Squeeze/volume", lambda: bj.Squeeze(3), (1, 2, 2, 4)),
+    fixed("Flatten", lambda: bj.Flatten((2, 3)), (2, 3)),
+    BijectionCase("MultiScale", multiscale, (1, 4, 4), BOTH),
     fixed("Standardize", lambda: standardize((3,)), (3,)),
     fixed("ActNorm", lambda: bj.ActNorm((3,)), (3,)),
     fixed("ActNorm/shared", lambda: bj.ActNorm((2, None)), (2, 3)),
@@ -363,6 +413,7 @@ BIJECTIONS = [
     BijectionCase(
         "Dequantize/uneven", lambda context: bj.Dequantize((3, 5), (2,)), (2,), highest=(2.0, 4.0)
     ),
+    fixed("VariationalDequantize", lambda: variational((2,))),
     fixed("DequantizeRange", lambda: bj.DequantizeRange((2,), -2.0, 3.0)),
     fixed("DequantizeRange/line", lambda: bj.DequantizeRange((2,))),
     fixed("FrequencyDequantize", lambda: by_frequency((4, 2), (0, -1))),

@@ -14,6 +14,7 @@ from diffeo import scalars as sc
 from diffeo.autoregressive import AutoregressiveDensity, GaussianMixtureHead
 from diffeo.density import Density, Flow
 from diffeo.mixture import Mixture
+from diffeo.models import IMAGE_MODELS as IMAGE_REGISTRY
 from diffeo.models import MODELS as REGISTRY
 from diffeo.nets.made import MADE
 from tests.catalogue import BOTH, CONTEXT, autoregressive, conditioner, coupling
@@ -243,6 +244,58 @@ DISCRETE = [
     for model in ("maf", "realnvp")
 ]
 DISCRETE.append(DensityCase("maf/whole-columns", of_whole_columns, BOTH, "maf"))
+
+SMALL_IMAGES: dict[str, Any] = {
+    "transforms": 2,
+    "hidden": (8, 8),
+    "scales": 2,
+    "steps": 1,
+    "filters": 4,
+    "blocks": 1,
+    "components": 3,
+    "heads": 2,
+    "couplings": (1, 1, 1),
+    "activation": "tanh",
+}
+"""Options that make a model of images small, those of them that it has."""
+
+
+def image_model(
+    model: str, label: str = "", shape: tuple[int, ...] = (1, 4, 4), **options: Any
+) -> DensityCase:
+    """An example of a named model of images; D is that of the shape, whatever is asked for."""
+    own = IMAGE_REGISTRY[model].options
+    chosen = {key: value for key, value in SMALL_IMAGES.items() if key in own} | options
+    return DensityCase(
+        f"{model}/{label}" if label else f"{model}/image",
+        lambda features, context: diffeo.create(
+            model, shape=shape, context=context or None, **chosen
+        ),
+        BOTH,
+        model,
+    )
+
+
+IMAGES = [
+    *(image_model(model) for model in IMAGE_REGISTRY),
+    image_model("glow", "signal", (2, 4), scalar="additive", linear="lu", base="logistic"),
+    image_model("glow", "volume", (1, 2, 4, 2), scales=1, linear="reverse", normalization="none"),
+    image_model("glow", "spline", scalar="spline", bins=4, linear="qr", normalization="batch"),
+    image_model("realnvp", "plain", scalar="additive", normalization="actnorm", scales=1),
+    image_model("flowpp", "affine", attention=False, scalar="affine", base="student_t"),
+]
+
+DISCRETE_IMAGES = [
+    image_model("glow", "image-levels", levels=3),
+    image_model("realnvp", "image-levels", levels=3),
+    image_model(
+        "flowpp",
+        "image-levels",
+        levels=3,
+        dequantization="variational",
+        noise={"filters": 4, "blocks": 1, "components": 2, "couplings": 2},
+    ),
+]
 
 MIXED = [DensityCase("maf/mixed-columns", of_mixed_columns, BOTH, "maf")]
 """Some elements have a density, others a probability: no grid sums over both."""

@@ -11,7 +11,7 @@ import torch
 
 import diffeo as library
 from diffeo.cli.split import split
-from diffeo.models import MODELS
+from diffeo.models import IMAGE_MODELS, MODELS
 from tests.cli.conftest import QUICK, make_table
 
 FILES = {
@@ -261,9 +261,27 @@ def test_info_of_a_model_has_its_options_and_its_paper(diffeo, name):
     assert "diffeo." not in text.partition("In Python")[0], "a reference was not spelled out"
 
 
+@pytest.mark.parametrize("name", IMAGE_MODELS)
+def test_info_of_a_model_of_images(diffeo, name):
+    outcome = diffeo("info", name)
+    assert outcome.status == 0
+    assert "images" in outcome.out
+    told = library.describe_models(name)
+    assert all(f"  {option} = " in told for option in IMAGE_MODELS[name].options)
+
+
+def test_info_of_a_trained_model_of_images(diffeo, empty):
+    library.save(library.create("glow", shape=(1, 4, 4), steps=1, filters=4), "m")
+    outcome = diffeo("info", "m")
+    assert outcome.status == 0
+    assert "m: glow" in outcome.out and "1 4 4" in outcome.out
+
+
 def test_models_lists_all(diffeo):
-    lines = diffeo("models").out.partition("\n\n")[0].splitlines()
-    assert [line.split(" ")[0] for line in lines if not line.startswith(" ")] == list(MODELS)
+    vectors, _, images, _ = diffeo("models").out.split("\n\n")
+    for part, known in ((vectors, MODELS), (images, IMAGE_MODELS)):
+        lines = [line for line in part.splitlines() if not line.startswith(" ")]
+        assert [line.split(" ")[0] for line in lines] == list(known)
 
 
 def test_info_works_on_a_model_saved_from_python(diffeo, empty):

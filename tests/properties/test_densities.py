@@ -5,13 +5,13 @@ import torch
 
 import diffeo
 from diffeo.density import Flow
-from tests.densities import ALL, DISCRETE, MIXED, MODELS
+from tests.densities import ALL, DISCRETE, DISCRETE_IMAGES, IMAGES, MIXED, MODELS
 from tests.properties import density_checks as checks
 from tests.properties.matrix import cells
 from tests.tolerances import tolerance
 
 DOUBLE = (torch.float64,)
-EVERYTHING = [*ALL, *DISCRETE, *MIXED]
+EVERYTHING = [*ALL, *DISCRETE, *MIXED, *IMAGES, *DISCRETE_IMAGES]
 FLOWS = [case for case in EVERYTHING if isinstance(case.make(max(case.contexts)), Flow)]
 NAMES = ("case", "context", "dtype")
 every = pytest.mark.parametrize(NAMES, cells(EVERYTHING))
@@ -85,12 +85,16 @@ def test_copies(case, context, dtype):
     checks.check_copies(*made(case, context, dtype))
 
 
-@pytest.mark.parametrize(NAMES, cells(DISCRETE, DOUBLE))
+# A bound with noise of re-drawn weights is too loose for 20 draws to say anything.
+NOT_LOOSE = [case for case in DISCRETE_IMAGES if case.model != "flowpp"]
+
+
+@pytest.mark.parametrize(NAMES, cells([*DISCRETE, *NOT_LOOSE], DOUBLE))
 def test_importance_weighting(case, context, dtype):
     checks.check_importance_weighting(*made(case, context, dtype))
 
 
-@pytest.mark.parametrize(NAMES, cells([*MODELS, *DISCRETE]))
+@pytest.mark.parametrize(NAMES, cells([*MODELS, *DISCRETE, *IMAGES, *DISCRETE_IMAGES]))
 def test_saved_and_loaded(case, context, dtype, tmp_path):
     density, x, contexts = made(case, context, dtype)
     expected = checks.score(density, x, contexts)

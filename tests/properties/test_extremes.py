@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.catalogue import BIJECTIONS, SCALARS
-from tests.densities import ALL, MIXED
+from tests.densities import ALL, IMAGES, MIXED
 from tests.properties.draws import SCALE, context_for, points, wide_points
 from tests.properties.extremes import (
     check_extreme,
@@ -95,7 +95,9 @@ def test_maps_of_vectors(case, inputs, inverse):
 
 
 @pytest.mark.parametrize("scale", [SCALE, FACTOR * SCALE])
-@pytest.mark.parametrize(("case", "context", "dtype"), cells([*ALL, *MIXED], (torch.float32,)))
+@pytest.mark.parametrize(
+    ("case", "context", "dtype"), cells([*ALL, *MIXED, *IMAGES], (torch.float32,))
+)
 def test_log_prob(case, context, dtype, scale):
     """Inputs over the whole support; weights as elsewhere, and thirty times too large."""
     density = case.make(context, dtype, scale)

@@ -13,7 +13,7 @@ from diffeo.autoregressive import Head
 from diffeo.bijections.base import Bijection
 from diffeo.bijections.partition import Partition
 from diffeo.density import Density
-from diffeo.models import MODELS
+from diffeo.models import IMAGE_MODELS, MODELS
 from diffeo.nets.causal import CausalNetwork
 from diffeo.scalars.base import ScalarMap
 from tests import catalogue, densities
@@ -83,15 +83,18 @@ def test_every_class_is_in_the_catalogue(kind):
 
 
 def test_every_named_model_is_in_the_catalogue():
-    examples = {entry.model for entry in densities.MODELS}
-    missing = sorted(set(MODELS) - examples)
-    assert MODELS and not missing, f"no example in tests/densities.py: {missing}"
+    for registry, cases in ((MODELS, densities.MODELS), (IMAGE_MODELS, densities.IMAGES)):
+        missing = sorted(set(registry) - {entry.model for entry in cases})
+        assert registry and not missing, f"no example in tests/densities.py: {missing}"
 
 
 def test_names_are_unique():
     names = [
         entry.name
-        for entry in (*catalogue.BIJECTIONS, *densities.ALL, *densities.DISCRETE, *densities.MIXED)
+        for entry in (
+            *(*catalogue.BIJECTIONS, *densities.ALL, *densities.DISCRETE, *densities.MIXED),
+            *(*densities.IMAGES, *densities.DISCRETE_IMAGES),
+        )
     ]
     assert len(set(names)) == len(names)
 

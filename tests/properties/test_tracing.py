@@ -7,7 +7,7 @@ import torch
 
 import diffeo
 from tests.catalogue import BIJECTIONS
-from tests.densities import ALL, DISCRETE, MIXED, MODELS
+from tests.densities import ALL, DISCRETE, DISCRETE_IMAGES, IMAGES, MIXED, MODELS
 from tests.properties import tracing
 from tests.properties.draws import context_for, redraw
 from tests.properties.matrix import cells
@@ -16,7 +16,7 @@ from tests.tolerances import tolerance
 pytestmark = pytest.mark.traced
 SINGLE, DOUBLE = (torch.float32,), (torch.float64,)
 NAMES = ("case", "context", "dtype")
-SCORED = [*ALL, *DISCRETE, *MIXED]
+SCORED = [*ALL, *DISCRETE, *MIXED, *IMAGES, *DISCRETE_IMAGES]
 
 
 def made(case, context, dtype, n=4):
@@ -30,7 +30,12 @@ def exact(case) -> bool:
 
 # Every named model by itself in every run; other options of them in the whole matrix.
 FIRST = [case for case in MODELS if "/" not in case.name]
-OTHERS = [case for case in [*MODELS, *DISCRETE, *MIXED] if "/" in case.name]
+FIRST += [case for case in IMAGES if case.name.endswith("/image")]
+OTHERS = [
+    case
+    for case in [*MODELS, *DISCRETE, *MIXED, *IMAGES, *DISCRETE_IMAGES]
+    if case not in FIRST and "/" in case.name
+]
 COMPILED = [
     *cells(FIRST, DOUBLE),
     *(

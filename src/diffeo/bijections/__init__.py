@@ -4,6 +4,7 @@ from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.base import Bijection
 from diffeo.bijections.chain import Chain, Inverse
 from diffeo.bijections.columnwise import Columnwise
+from diffeo.bijections.convolution import InvertibleConv
 from diffeo.bijections.coupling import Coupling
 from diffeo.bijections.dequantize import Dequantize, DequantizeRange
 from diffeo.bijections.elementwise import Elementwise
@@ -22,9 +23,20 @@ from diffeo.bijections.frequencies import FrequencyDequantize
 from diffeo.bijections.halfline import SoftLog
 from diffeo.bijections.linear import FullLinear, LULinear, Permutation, QRLinear
 from diffeo.bijections.lowrank import Planar, Radial, Sylvester
+from diffeo.bijections.multiscale import MultiScale
 from diffeo.bijections.normalization import ActNorm, BatchNorm, Standardize
-from diffeo.bijections.partition import Alternate, Halves, Mask, Partition, RandomHalf
+from diffeo.bijections.partition import (
+    Alternate,
+    Channels,
+    Checkerboard,
+    Halves,
+    Mask,
+    Partition,
+    RandomHalf,
+)
+from diffeo.bijections.squeeze import Flatten, Squeeze
 from diffeo.bijections.unheap import Unheap
+from diffeo.bijections.variational import VariationalDequantize
 
 __all__ = [
     "ActNorm",
@@ -33,6 +45,8 @@ __all__ = [
     "BatchNorm",
     "Bijection",
     "Chain",
+    "Channels",
+    "Checkerboard",
     "Columnwise",
     "Coupling",
     "Dequantize",
@@ -40,15 +54,18 @@ __all__ = [
     "Elementwise",
     "Exp",
     "FixedAffine",
+    "Flatten",
     "FrequencyDequantize",
     "FullLinear",
     "Halves",
     "Inverse",
+    "InvertibleConv",
     "LULinear",
     "LeakyReLU",
     "Log",
     "Logit",
     "Mask",
+    "MultiScale",
     "Partition",
     "Permutation",
     "Planar",
@@ -59,8 +76,10 @@ __all__ = [
     "Sigmoid",
     "SoftLog",
     "Softplus",
+    "Squeeze",
     "Standardize",
     "Sylvester",
     "Tanh",
     "Unheap",
+    "VariationalDequantize",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from diffeo.contexts import Shape
+from diffeo.contexts import Shape, as_shape, known_shape
 
 
 class Partition(nn.Module, ABC):
@@ -132,6 +132,99 @@ class RandomHalf(Mask):
     def extra_repr(self) -> str:
         """Size, seed and side."""
         return f"features={self.event_shape[0]}, seed={self.seed}, flip={self.flip}"
+
+
+class Channels(Partition):
+    """Keeps the first half of an image's channels and changes the others; `flip` swaps the two.
+
+    Args:
+        shape: (C, *space). The first half has ⌊C/2⌋ channels; with one channel all is changed.
+        flip: keep the second half instead.
+
+    Raises:
+        TypeError: if the shape is not of whole numbers.
+        ValueError: if it isn't that of an image, a signal or a volume.
+    """
+
+    def __init__(self, shape: Sequence[int], flip: bool = False) -> None:
+        super().__init__()
+        self.event_shape = (channels, *space) = _image("Channels", shape)
+        self.cut, self.flip = channels // 2, flip and channels > 1
+        self._axis = -len(self.event_shape)
+        first, second = (self.cut, *space), (channels - self.cut, *space)
+        self.kept_shape, self.changed_shape = (second, first) if self.flip else (first, second)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The halves, the kept one first."""
+        first, second = x.tensor_split([self.cut], dim=self._axis)
+        return (second, first) if self.flip else (first, second)
+
+    def merge(self, kept: Tensor, changed: Tensor) -> Tensor:
+        """The channels one after another again."""
+        parts = (changed, kept) if self.flip else (kept, changed)
+        return torch.cat(parts, dim=self._axis)
+
+    def extra_repr(self) -> str:
+        """Shape and side."""
+        return f"shape={self.event_shape}, flip={self.flip}"
+
+
+class Checkerboard(Partition):
+    """Keeps the positions whose coordinates add up to an even number and changes the odd ones.
+
+    Each part is half as wide: (C, …, W/2). A row keeps its order, so that neighbours of a position
+    stay within one step of it; rows of different parity are half a step apart. Nothing is computed
+    for positions that are not there.
+
+    Args:
+        shape: (C, *space), the last extent even.
+        flip: keep the odd positions instead.
+
+    Raises:
+        TypeError: if the shape is not of whole numbers.
+        ValueError: if it isn't that of an image, a signal or a volume, or the last extent is odd.
+    Reference: Dinh, Sohl-Dickstein & Bengio, 2016, RealNVP, arXiv:1605.08803, section 3.4; without
+        masks: Ho et al., 2019, Flow++, arXiv:1902.00275.
+    """
+
+    odd: Tensor
+
+    def __init__(self, shape: Sequence[int], flip: bool = False) -> None:
+        super().__init__()
+        self.event_shape = (channels, *space) = _image("Checkerboard", shape)
+        if space[-1] % 2:
+            raise ValueError(f"Checkerboard: the last extent must be even, got {self.event_shape}")
+        self.flip = flip
+        half = (channels, *space[:-1], space[-1] // 2)
+        self.kept_shape = self.changed_shape = half
+        rows = torch.zeros(space[:-1], dtype=torch.long)
+        for axis, extent in enumerate(space[:-1]):
+            rows += torch.arange(extent).reshape(
+                [-1 if i == axis else 1 for i in range(rows.dim())]
+            )
+        # Rows whose first position is one of the changed.
+        self.register_buffer("odd", (rows + int(flip)).unsqueeze(-1) % 2 == 1, persistent=False)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The kept positions and the changed ones."""
+        first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
+        return torch.where(self.odd, second, first), torch.where(self.odd, first, second)
+
+    def merge(self, kept: Tensor, changed: Tensor) -> Tensor:
+        """Every position in its place again."""
+        first, second = torch.where(self.odd, changed, kept), torch.where(self.odd, kept, changed)
+        return torch.stack([first, second], dim=-1).flatten(-2)
+
+    def extra_repr(self) -> str:
+        """Shape and side."""
+        return f"shape={self.event_shape}, flip={self.flip}"
+
+
+def _image(owner: str, shape: Sequence[int]) -> tuple[int, ...]:
+    known = known_shape(owner, as_shape(owner, shape))
+    if not 2 <= len(known) <= 4:
+        raise ValueError(f"{owner}: expected a shape (channels, *space), got {known}")
+    return known
 
 
 def _positive(owner: str, features: int) -> int:

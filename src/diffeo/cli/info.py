@@ -14,21 +14,41 @@ from diffeo.cli.errors import CommandError
 
 def run(command: Info, console: Console) -> None:
     """Prints what a person wants to know before using it."""
-    from diffeo.models import MODELS
+    from diffeo.models import IMAGE_MODELS, MODELS
 
     if command.what in MODELS:
         _tell_model(command.what, console)
+    elif command.what in IMAGE_MODELS:
+        _tell_image_model(command.what, console)
     elif Path(command.what).exists() or "/" in command.what:
         _tell_folder(Path(command.what), console)
     else:
-        near = difflib.get_close_matches(command.what, MODELS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; models: {', '.join(MODELS)}"
+        known = list(MODELS | IMAGE_MODELS)
+        near = difflib.get_close_matches(command.what, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; models: {', '.join(known)}"
         raise CommandError(f"no model and no folder is called {command.what!r}{hint}")
+
+
+def _tell_image_model(name: str, console: Console) -> None:
+    from diffeo.models import IMAGE_MODELS, describe_models
+
+    entry = IMAGE_MODELS[name]
+    console.say(describe_models(name))
+    console.say()
+    console.say(f"From Python: diffeo.create({name!r}, shape=(channels, height, width), …)")
+    console.result = {
+        "name": name,
+        "of": "images",
+        "summary": entry.summary,
+        "reference": entry.reference,
+        "options": {key: shown(option.default) for key, option in entry.options.items()},
+        "presets": {key: dict(values) for key, values in entry.presets.items()},
+    }
 
 
 def _tell_model(name: str, console: Console) -> None:
     from diffeo.cli.options import COMMON, model_options
-    from diffeo.models import MODELS
+    from diffeo.models import IMAGE_MODELS, MODELS
 
     entry = MODELS[name]
     text = inspect.getdoc(entry.build) or entry.summary
@@ -71,22 +91,28 @@ def _tell_model(name: str, console: Console) -> None:
     console.say()
     console.say(f"Train it: diffeo train {name} TABLE --out FOLDER")
     console.say(f'In Python: diffeo.create("{name}", features=6)')
+    if name in IMAGE_MODELS:
+        console.say(
+            f'A form for images, diffeo.create("{name}", shape=(3, 32, 32)), has other options: '
+            f'diffeo.describe_models("{name}")'
+        )
 
 
 def _tell_folder(folder: Path, console: Console) -> None:
     from diffeo.cli.options import model_options
     from diffeo.data.columns import Columns
     from diffeo.io import load, read_config
-    from diffeo.models import MODELS
+    from diffeo.models import find
 
     check_finished(folder)
     config = read_config(folder)
     model = load(folder)
     arguments: Mapping[str, Any] = config["arguments"]
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    console.say(f"{folder}: {config['name']}. {MODELS[config['name']].summary}")
+    shape = tuple(arguments.get("shape", (None,)))
+    console.say(f"{folder}: {config['name']}. {find(config['name'], shape).summary}")
     rows = [["parameters", f"{parameters:,}"], ["event shape", shown(arguments.get("shape"))]]
-    options = model_options(config["name"])
+    options = model_options(config["name"]) if len(shape) < 2 else {}
     rows += [
         [_flag(key, options[key].default) if key in options else key, shown(value)]
         for key, value in arguments.items()

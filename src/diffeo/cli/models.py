@@ -6,18 +6,24 @@ from diffeo.cli.console import Console
 
 def run(command: Models, console: Console) -> None:
     """Prints a line for each model."""
-    from diffeo.models import MODELS
+    from diffeo.models import IMAGE_MODELS, MODELS
 
     console.rows([[entry.name, entry.summary] for entry in MODELS.values()], indent=0)
+    console.say()
+    console.say("For images, signals and volumes; from Python, diffeo.create(NAME, shape=…):")
+    console.say()
+    console.rows([[entry.name, entry.summary] for entry in IMAGE_MODELS.values()], indent=0)
     console.result = {
         "models": [
             {
                 "name": entry.name,
+                "of": kind,
                 "summary": entry.summary,
                 "reference": entry.reference,
                 "presets": list(entry.presets),
             }
-            for entry in MODELS.values()
+            for kind, models in (("vectors", MODELS), ("images", IMAGE_MODELS))
+            for entry in models.values()
         ]
     }
     console.say()

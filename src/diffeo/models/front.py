@@ -2,34 +2,55 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from diffeo.bijections.base import Bijection
 from diffeo.bijections.chain import Chain
 from diffeo.bijections.columnwise import Columnwise
 from diffeo.bijections.dequantize import Dequantize, DequantizeRange
 from diffeo.bijections.elementwise import Elementwise
-from diffeo.bijections.fixed import Logit
+from diffeo.bijections.fixed import FixedAffine, Logit
 from diffeo.bijections.frequencies import FrequencyDequantize
 from diffeo.bijections.halfline import SoftLog
 from diffeo.bijections.normalization import Standardize
 from diffeo.bijections.unheap import Unheap
 from diffeo.contexts import Shape, known_shape
-from diffeo.models.parts import at_least, features_of
+from diffeo.models.image_parts import NoiseOptions, variational
+from diffeo.models.parts import at_least, features_of, one_of
 from diffeo.scalars import LogisticMixture
+from diffeo.supports import Support
 
 MOST_FREQUENCIES = 1024
 """Whole numbers of up to so many levels are dequantized by their frequencies, others evenly."""
+
+DEQUANTIZATIONS = ("uniform", "variational")
 
 Supports = Sequence[Mapping[str, Any]]
 """Where each element lies, in plain values: lower, upper, integer, each where it is needed."""
 
 
+class Quantized(NamedTuple):
+    """How whole numbers become continuous."""
+
+    levels: int | None = None
+    dequantization: str = "uniform"
+    logit: float | bool = 0.0
+    noise: Mapping[str, Any] = {}
+
+    def told(self) -> dict[str, Any]:
+        """What is not as it is where nothing is said; nothing where there are no whole numbers."""
+        usual = Quantized._field_defaults
+        found = {key: value for key, value in self._asdict().items() if value != usual[key]}
+        # False == 0.0, which is another thing here.
+        found |= {"logit": False} if self.logit is False else {}
+        return found if self.levels is not None else {}
+
+
 def front(
     name: str,
     shape: Shape,
+    quantized: "Quantized",
     *,
-    levels: int | None,
     supports: Supports | None,
     standardize: bool,
     marginals: int | None,
@@ -42,11 +63,10 @@ def front(
     """
     known = known_shape(name, shape)
     parts: list[Bijection] = []
-    if levels is not None:
+    if quantized.levels is not None:
         if supports is not None:
             raise ValueError(f"{name}: give either levels or supports")
-        at_least(name, 2, levels=levels)
-        parts += [Dequantize(levels, known), Logit(0.0, float(levels))]
+        parts += continuous(name, known, quantized)
     if supports is not None and (onto := onto_line(name, features_of(name, shape), supports)):
         parts.append(onto)
     if standardize:
@@ -55,6 +75,26 @@ def front(
         at_least(name, 1, marginals=marginals)
         parts.append(Elementwise(LogisticMixture(marginals), known))
     return parts
+
+
+def continuous(name: str, shape: tuple[int, ...], quantized: Quantized) -> list[Bijection]:
+    """Whole numbers onto the line: noise, and a logit or a change of scale."""
+    levels, dequantization, logit, noise = quantized
+    assert levels is not None, "asked for whole numbers"
+    at_least(name, 2, levels=levels)
+    one_of(name, "dequantization", dequantization, DEQUANTIZATIONS)
+    if logit is True:
+        raise ValueError(f"{name}: logit must be a number or False, got True")
+    scale = FixedAffine(1 / levels, -0.5) if logit is False else Logit(0.0, float(levels), logit)
+    domain: Support = scale.domain  # type: ignore[assignment]
+    if dequantization == "uniform":
+        return [Dequantize(levels, shape, domain), scale]
+    if len(shape) < 2:
+        raise ValueError(f"{name}: variational dequantization is for images; use uniform")
+    if unknown := set(noise) - set(NoiseOptions._fields):
+        known = ", ".join(NoiseOptions._fields)
+        raise TypeError(f"{name}: noise has no option {min(unknown)!r}. There are: {known}")
+    return [variational(levels, shape, domain, NoiseOptions(**noise)), scale]
 
 
 def onto_line(name: str, features: int, supports: Supports) -> Columnwise | None:

@@ -19,6 +19,7 @@ from diffeo.scalars import (
     LogisticMixture,
     RationalQuadraticSpline,
     ScalarMap,
+    SigmoidAffine,
     SumOfSquares,
 )
 
@@ -33,7 +34,15 @@ BASES = (
 )
 LEARNED_DF = 10.0
 """Where learned degrees of freedom start; they stay between a tenth and ten times that."""
-SCALARS = ("additive", "affine", "spline", "logistic_mixture", "sos", "deep_sigmoid")
+SCALARS = (
+    "additive",
+    "affine",
+    "sigmoid_affine",
+    "spline",
+    "logistic_mixture",
+    "sos",
+    "deep_sigmoid",
+)
 LINEARS = ("none", "reverse", "permutation", "lu", "qr", "full")
 NORMALIZATIONS = ("none", "actnorm", "batch")
 
@@ -107,6 +116,7 @@ def scalar_named(
     return {
         "additive": Additive,
         "affine": Affine,
+        "sigmoid_affine": SigmoidAffine,
         "sos": SumOfSquares,
         "deep_sigmoid": DeepSigmoid,
     }[scalar]()

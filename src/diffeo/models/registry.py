@@ -10,7 +10,7 @@ from diffeo.bijections.base import Bijection
 from diffeo.bijections.chain import Chain, Memory
 from diffeo.contexts import ContextArgument, Shape, as_shape
 from diffeo.density import Density, Flow
-from diffeo.models.front import Supports, front
+from diffeo.models.front import Quantized, Supports, front
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class ModelEntry:
     """Authors, year, title, arXiv number."""
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Options by name of preset, the paper's own settings."""
+    logit: float | bool = 0.0
+    """α of the logit that whole numbers go through, unless told; False: they are only rescaled."""
 
     @property
     def options(self) -> dict[str, inspect.Parameter]:
@@ -48,33 +50,51 @@ class ModelEntry:
 
 
 MODELS: dict[str, ModelEntry] = {}
-"""Every named model. One that is not here does not exist: saving, the command line and the tests
-look nowhere else.
+"""Every named model of vectors. One that is neither here nor in `IMAGE_MODELS` does not exist:
+saving, the command line and the tests look nowhere else.
 """
+
+IMAGE_MODELS: dict[str, ModelEntry] = {}
+"""Every named model of images, signals and volumes: of shape (channels, *space)."""
 
 
 def register(
-    name: str, *, reference: str, presets: Mapping[str, Mapping[str, Any]] | None = None
+    name: str,
+    *,
+    reference: str,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+    images: bool = False,
+    logit: float | bool = 0.0,
 ) -> Callable[[Callable[..., Density]], Callable[..., Density]]:
-    """Enters a constructor into `MODELS`; the first line of its docstring becomes the summary."""
+    """Enters a constructor into `MODELS`, or into `IMAGE_MODELS` if it is one of images.
+
+    The first line of its docstring becomes the summary.
+    """
 
     def enter(build: Callable[..., Density]) -> Callable[..., Density]:
         summary = (inspect.getdoc(build) or "").split("\n", 1)[0]
-        MODELS[name] = ModelEntry(name, build, summary, reference, presets or {})
+        entry = ModelEntry(name, build, summary, reference, presets or {}, logit)
+        (IMAGE_MODELS if images else MODELS)[name] = entry
         return build
 
     return enter
 
 
-def find(name: str) -> ModelEntry:
-    """The entry of that name.
+def find(name: str, shape: Shape = (None,)) -> ModelEntry:
+    """The entry of that name for events of that shape.
 
     Raises:
         ValueError: if there is none; the message names the nearest.
     """
-    if name in MODELS:
-        return MODELS[name]
-    raise ValueError(f"no model is called {name!r}{_there_are(name, MODELS)}")
+    own, other = (MODELS, IMAGE_MODELS) if len(shape) < 2 else (IMAGE_MODELS, MODELS)
+    if name in own:
+        return own[name]
+    if name in other:
+        kind = "vectors, features=D" if other is MODELS else "images, shape=(channels, *space)"
+        got = "" if shape == (None,) else f"; got shape {shape}"
+        raise ValueError(f"{name}: models {kind}{got}{_there_are(name, own)}")
+    known = {**MODELS, **IMAGE_MODELS}
+    raise ValueError(f"no model is called {name!r}{_there_are(name, known)}")
 
 
 def create(
@@ -85,6 +105,9 @@ def create(
     context: ContextArgument = None,
     preset: str | None = None,
     levels: int | None = None,
+    dequantization: str | None = None,
+    logit: float | bool | None = None,
+    noise: Mapping[str, Any] | None = None,
     supports: Supports | None = None,
     standardize: bool = False,
     marginals: int | None = None,
@@ -96,15 +119,22 @@ def create(
     `levels` or `supports`, `standardize` and `marginals` put maps in front of any flow, in this
     order; those that are set from data are set when training begins (`initialize`).
 
+    Several names have two forms, one of vectors and one of images, with options of their own.
+
     Args:
         name: one of `diffeo.models.MODELS`, which `describe_models()` lists.
         features: D, for vectors; short for shape=(D,).
-        shape: event shape.
+        shape: event shape; (channels, *space), with one to three dimensions of space, for images.
         context: number of features of the context, its shape, or a dict of shapes by name; None for
             none.
         preset: name of a set of the paper's settings; `options` override it.
-        levels: for whole numbers 0 … levels − 1: uniform dequantization, then a logit onto the
-            line.
+        levels: for whole numbers 0 … levels − 1: dequantization, then a logit onto the line.
+        dequantization: with levels: "uniform", or "variational" for noise that is learned (images
+            only). None: the preset's, or uniform.
+        logit: with levels: α of the logit (0.05 in RealNVP, 0 for a plain one); False to rescale
+            to (−½, ½) instead. None: the preset's, or the model's.
+        noise: with variational dequantization: options of the noise's flow, of `couplings`,
+            `filters`, `blocks`, `components` and `attention`. None: the preset's, or small ones.
         supports: for vectors whose elements live on different sets: a dict for each element, with
             `lower`, `upper` (numbers) and `integer` (True for whole numbers, which are dequantized)
             where they apply; {} for the line.
@@ -130,9 +160,13 @@ def create(
         >>> flow.log_prob(torch.zeros(4, 3), torch.zeros(2)).shape
         torch.Size([4])
     """
-    entry = find(name)
     event = _as_event_shape(name, features, shape)
+    entry = find(name, event)
     chosen = {**entry.preset(preset), **options}
+    told = {"levels": levels, "dequantization": dequantization, "logit": logit, "noise": noise}
+    from_preset = {key: chosen.pop(key) for key in told if key in chosen}
+    told = {key: value for key, value in told.items() if value is not None}
+    quantized = Quantized(**{"logit": entry.logit, **from_preset, **told})
     unknown = [option for option in chosen if option not in entry.options]
     if unknown:
         there_are = _there_are(unknown[0], entry.options)
@@ -147,7 +181,7 @@ def create(
     parts = front(
         name,
         event,
-        levels=levels,
+        quantized,
         supports=supports,
         standardize=standardize,
         marginals=marginals,
@@ -160,7 +194,7 @@ def create(
     }
     common = {
         "context": _plain(name, "context", context),
-        "levels": levels,
+        **{key: _plain(name, key, value) for key, value in quantized.told().items()},
         "supports": None if supports is None else _plain(name, "supports", supports),
         "standardize": standardize or None,
         "marginals": marginals,
@@ -172,13 +206,25 @@ def create(
 
 
 def describe_models(name: str | None = None) -> str:
-    """What models there are, or what one is: summary, reference, presets and options, as text."""
+    """What models there are, or what one is: summary, reference, presets and options, as text.
+
+    Of a name that has a form for vectors and one for images both are described.
+    """
     if name is None:
-        width = max(map(len, MODELS))
-        return "\n".join(f"{entry.name:<{width}}  {entry.summary}" for entry in MODELS.values())
-    entry = find(name)
+        kinds = {"Vectors:": MODELS, "Images, signals and volumes:": IMAGE_MODELS}
+        width = max(len(known) for models in kinds.values() for known in models)
+        lines = []
+        for kind, models in kinds.items():
+            lines += ["", kind]
+            lines += [f"  {known:<{width}}  {entry.summary}" for known, entry in models.items()]
+        return "\n".join(lines[1:])
+    forms = [models[name] for models in (MODELS, IMAGE_MODELS) if name in models]
+    return "\n\n".join(map(_described, forms or [find(name)]))
+
+
+def _described(entry: ModelEntry) -> str:
     lines = [
-        f"{name}: {inspect.getdoc(entry.build)}",
+        f"{entry.name}: {inspect.getdoc(entry.build)}",
         "",
         f"Reference: {entry.reference}",
         "",
@@ -213,6 +259,9 @@ def _with_front(name: str, model: Density, parts: Sequence[Bijection], memory: M
             f"{name}: is not a flow, so levels, supports, standardize, marginals and memory do not "
             "apply"
         )
+    for part in model.bijection.modules():
+        if isinstance(part, Chain):
+            part.memory = memory
     return Flow(
         model.base,
         Chain(*parts, *_parts(model.bijection), memory=memory),

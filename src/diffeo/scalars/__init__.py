@@ -1,6 +1,6 @@
 """Scalar maps: increasing functions of one variable, given parameters."""
 
-from diffeo.scalars.affine import Additive, Affine, Scaling
+from diffeo.scalars.affine import Additive, Affine, Scaling, SigmoidAffine
 from diffeo.scalars.base import ScalarMap
 from diffeo.scalars.composed import Composed
 from diffeo.scalars.deep_sigmoid import DeepSigmoid
@@ -17,5 +17,6 @@ __all__ = [
     "RationalQuadraticSpline",
     "ScalarMap",
     "Scaling",
+    "SigmoidAffine",
     "SumOfSquares",
 ]

@@ -4,8 +4,11 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from diffeo.scalars.base import ScalarMap
+
+_LOG_SIGMOID_OF_2 = -math.log1p(math.exp(-2.0))
 
 
 class Additive(ScalarMap):
@@ -97,6 +100,48 @@ class Affine(ScalarMap):
     def _unpack(self, params: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw = params.unbind(-1)
         return shift, soft_bound(raw, self.log_scale_bound)
+
+    def extra_repr(self) -> str:
+        """The bound."""
+        return f"log_scale_bound={self.log_scale_bound:.4g}"
+
+
+class SigmoidAffine(ScalarMap):
+    """A shift, then a scale that hardly grows: z = s (x + t) with s = σ(a + 2) / σ(2).
+
+    log dz/dx = log s. Inverse: x = z / s − t. s lies below 1.14; a counts as −B where it is below
+    that, so that s stays above e^−B. σ(a + 2) is Glow's scale; dividing by σ(2) makes the map of
+    zeros the identity, and is a constant factor that the next normalisation undoes.
+
+    Parameters: (t, a).
+
+    Args:
+        log_scale_bound: B; log 1000 unless told.
+    Reference: Kingma & Dhariwal, 2018, Glow, arXiv:1807.03039 (the published code).
+    """
+
+    num_params = 2
+
+    def __init__(self, log_scale_bound: float = math.log(1000.0)) -> None:
+        super().__init__()
+        self.log_scale_bound = _positive_bound("SigmoidAffine", log_scale_bound)
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """z = s (x + t) and log s."""
+        shift, log_scale = self._unpack(params)
+        z = (x + shift) * log_scale.exp()
+        return z, log_scale.expand_as(z)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """x = z / s − t and −log s."""
+        shift, log_scale = self._unpack(params)
+        x = z * (-log_scale).exp() - shift
+        return x, (-log_scale).expand_as(x)
+
+    def _unpack(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        shift, raw = params.unbind(-1)
+        log_scale = F.logsigmoid(raw.clamp(min=-self.log_scale_bound) + 2)
+        return shift, log_scale - _LOG_SIGMOID_OF_2
 
     def extra_repr(self) -> str:
         """The bound."""

@@ -1,0 +1,103 @@
+"""Invertible convolutions of width 1: a linear map of the channels at every position."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from diffeo.bijections.base import Bijection
+from diffeo.bijections.linear import (
+    FullLinear,
+    LULinear,
+    Permutation,
+    QRLinear,
+    without_autocast,
+)
+from diffeo.bijections.squeeze import check_dims
+from diffeo.contexts import Context
+
+FORMS = ("full", "lu", "qr", "reverse", "permutation")
+
+
+class InvertibleConv(Bijection):
+    """Glow's invertible 1×1 convolution: z_p = W x_p at every position p of space.
+
+    log|det| = N log|det W|, N being the number of positions. Inverse: x_p = W⁻¹ z_p.
+
+    Args:
+        channels: C.
+        dims: the number of dimensions of space: 1, 2 or 3.
+        form: how W is given: "full", any matrix (`FullLinear`);
+            "lu", triangular factors behind a random permutation, which is the start (`LULinear`);
+            "qr", a rotation of a triangular matrix, the identity at the start (`QRLinear`);
+            "reverse" and "permutation", which are not learned: channels in reverse, or in an order
+            drawn at random.
+        start: of "full": "rotation" (random) or "identity".
+    Shapes: x, z: (*batch, C, *space); ladj: (*batch,).
+
+    Raises:
+        ValueError: if the number of channels or of dimensions, or the form, is not one of these.
+    Reference: Kingma & Dhariwal, 2018, Glow, arXiv:1807.03039, section 3.2; QR: Hoogeboom, van den
+        Berg & Welling, 2019, Emerging Convolutions for Generative Normalizing Flows,
+        arXiv:1901.11137.
+
+    Example:
+        >>> import torch
+        >>> from diffeo.bijections import InvertibleConv
+        >>> z, ladj = InvertibleConv(3)(torch.randn(5, 3, 8, 8))
+        >>> z.shape, ladj.shape
+        (torch.Size([5, 3, 8, 8]), torch.Size([5]))
+    """
+
+    recompute = "invert"
+
+    def __init__(
+        self, channels: int, dims: int = 2, form: str = "full", start: str = "rotation"
+    ) -> None:
+        super().__init__()
+        check_dims("InvertibleConv", dims)
+        if form not in FORMS:
+            raise ValueError(
+                f"InvertibleConv: form must be one of {', '.join(FORMS)}; got {form!r}"
+            )
+        self.channels, self.dims, self.form = channels, dims, form
+        if form in ("reverse", "permutation"):
+            order = "reverse" if form == "reverse" else "random"
+            self.linear: Bijection = Permutation(channels, order)
+        elif form == "full":
+            self.linear = FullLinear(channels, start, bias=False)
+        else:
+            self.linear = (LULinear if form == "lu" else QRLinear)(channels, bias=False)
+        self.event_shape = (channels, *[None] * dims)
+        self.event_dim = dims + 1
+
+    def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        rows, log_det = self.linear(self._rows_of_one(x))
+        return self._at_every_position(rows.mT, x), self._ladj(log_det[0], x)
+
+    def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        rows, log_det = self.linear.inverse(self._rows_of_one(z))
+        return self._at_every_position(rows.mT, z), self._ladj(log_det[0], z)
+
+    def _rows_of_one(self, x: Tensor) -> Tensor:
+        # What a linear map makes of them are the columns of its matrix, in O(C³): little beside
+        # the O(N C²) of applying it.
+        reference = next(self.linear.parameters(), x)
+        dtype = torch.promote_types(reference.dtype, torch.float32)
+        return torch.eye(self.channels, dtype=dtype, device=x.device)
+
+    def _at_every_position(self, matrix: Tensor, x: Tensor) -> Tensor:
+        """The matrix at every position: one product an image, faster than a convolution."""
+        batch, space = math.prod(x.shape[: -self.event_dim]), math.prod(x.shape[-self.dims :])
+        with without_autocast(x):
+            flat = x.reshape(batch, self.channels, space)
+            matrix = matrix.to(x.dtype).expand(batch, self.channels, self.channels)
+            return torch.bmm(matrix, flat).reshape(x.shape)
+
+    def _ladj(self, log_det: Tensor, x: Tensor) -> Tensor:
+        cut = x.dim() - self.event_dim
+        return (log_det * math.prod(x.shape[cut + 1 :])).expand(x.shape[:cut])
+
+    def extra_repr(self) -> str:
+        """Channels and form."""
+        return f"channels={self.channels}, dims={self.dims}, form={self.form!r}"
