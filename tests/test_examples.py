@@ -117,6 +117,15 @@ def test_two_moons(tmp_path):
     assert max(figures, key=lambda name: figures[name]) == "truth"
 
 
+def test_image_flows(tmp_path):
+    figures = run("image_flows", 2, tmp_path)
+    assert pictures(tmp_path) == ["image_flows.png", "manifold.png"]
+    assert set(figures) == {"independent", "nice", "realnvp", "glow", "flowpp"}
+    # The map of single pixels in front is there from the start.
+    assert figures["independent"] == pytest.approx(2.4, abs=0.05)
+    assert all(figures[name] < math.log2(17) for name in figures)
+
+
 def test_posterior(tmp_path):
     figures = run("posterior", 5, tmp_path)
     assert pictures(tmp_path) == ["posterior.png"]

@@ -2,8 +2,9 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from diffeo.bijections.base import Bijection
+from diffeo.bijections.base import Bijection, Recompute
 from diffeo.bijections.elementwise import sum_event
 from diffeo.bijections.partition import Partition
 from diffeo.contexts import Context
@@ -42,8 +43,15 @@ class Coupling(Bijection):
         self.event_shape = partition.event_shape
         self.event_dim = len(partition.event_shape)
         self.domain, self.codomain = scalar.domain, scalar.codomain
-        self.recompute = "checkpoint" if scalar.iterative else "invert"
+        self._normalizes = any(isinstance(part, _BatchNorm) for part in net.modules())
         self.context_shape = net.context_shape  # type: ignore[assignment]
+
+    @property
+    def recompute(self) -> Recompute:  # type: ignore[override]
+        """Stored in training where a pass changes the statistics of the conditioner's batches."""
+        if self._normalizes and self.training:
+            return "store"
+        return "checkpoint" if self.scalar.iterative else "invert"
 
     def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         kept, changed = self.partition.split(x)
