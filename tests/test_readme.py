@@ -46,6 +46,7 @@ def test_the_library(monkeypatch):
         names |= {f"x_{part}": torch.randn(rows, 6), f"c_{part}": torch.randn(rows, 2)}
     names["df"] = _people(60).drop(columns="name")
     _people(60).to_csv("people.csv", index=False)
+    _photos(6)
     train = ["train", "maf", "people.csv", "--out", "runs/a", "--drop", "name", "--quiet"]
     assert main([*train, "--type", "zip=category", "--max-steps", str(STEPS)]) == 0
     assert len(PYTHON) >= 5
@@ -93,6 +94,18 @@ def test_the_library_of_tables(monkeypatch):
     assert Path("report.html").exists()
 
 
+def _photos(count: int) -> None:
+    """Pictures of cats and dogs, as far as the names of their folders go."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        Path("photos", name).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 256, (40, 36, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(Path("photos", name, f"{i}.png"))
+
+
 def _people(rows: int) -> pd.DataFrame:
     """Some people: names, postal codes, ages and heights."""
     rng = np.random.default_rng(rows)
@@ -116,5 +129,5 @@ def test_every_model_is_in_the_table():
     rows = "\n".join(
         line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("|")
     )
-    for name in diffeo.models.MODELS:
+    for name in {**diffeo.models.MODELS, **diffeo.models.IMAGE_MODELS}:
         assert f"`{name}`" in rows, name

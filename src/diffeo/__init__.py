@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from diffeo.bijections.base import Bijection
     from diffeo.bijections.chain import Chain, Inverse
     from diffeo.density import Density, Flow
+    from diffeo.image_model import ImageModel
     from diffeo.mixture import Mixture
     from diffeo.models.registry import create, describe_models
     from diffeo.table import Table, load, save
@@ -25,6 +26,7 @@ _HOME = {
     "Inverse": "diffeo.bijections.chain",
     "Density": "diffeo.density",
     "Flow": "diffeo.density",
+    "ImageModel": "diffeo.image_model",
     "Mixture": "diffeo.mixture",
     "create": "diffeo.models.registry",
     "describe_models": "diffeo.models.registry",
@@ -33,7 +35,7 @@ _HOME = {
     "save": "diffeo.table",
 }
 _MODULES = (
-    "bases", "bijections", "cli", "data", "io", "mixture", "models", "nets", "objectives", "report",
+    "bases", "bijections", "cli", "data", "image_model", "io", "mixture", "models", "nets", "objectives", "report",
     "scalars", "solvers", "table", "train",
 )  # fmt: skip
 
@@ -42,6 +44,7 @@ __all__ = [
     "Chain",
     "Density",
     "Flow",
+    "ImageModel",
     "Inverse",
     "Mixture",
     "Table",

@@ -60,6 +60,7 @@ def save(
     directory: str | os.PathLike[str],
     *,
     columns: Sequence[Mapping[str, Any]] | None = None,
+    images: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     reference: Mapping[str, Tensor] | None = None,
     overwrite: bool = False,
@@ -75,6 +76,7 @@ def save(
         model: one that `diffeo.create` or `load` made.
         directory: where; made with its parents.
         columns: the table the model was trained on, as `diffeo.data.Columns.to_json` gives it.
+        images: what its images are: the names of their classes.
         training: what to keep about the training: settings, results. Numbers that are not finite
             become null.
         reference: tensors that scores are compared with, in a file of their own.
@@ -85,7 +87,7 @@ def save(
             (and is not empty), if it holds something else than a model, or if it can't be written.
     """
     directory = Path(directory)
-    config = _config_of(model, columns, training)
+    config = _config_of(model, columns, images, training)
     _check_target(directory, overwrite)
     files = {WEIGHTS: model.state_dict()} | ({REFERENCE: dict(reference)} if reference else {})
     tensors = {
@@ -162,7 +164,10 @@ def read_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _config_of(
-    model: Density, columns: Sequence[Mapping[str, Any]] | None, training: Mapping[str, Any] | None
+    model: Density,
+    columns: Sequence[Mapping[str, Any]] | None,
+    images: Mapping[str, Any] | None,
+    training: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     described = getattr(model, "config", None)
     if not isinstance(described, Mapping) or not {"name", "arguments"} <= set(described):
@@ -175,6 +180,7 @@ def _config_of(
         "name": described["name"],
         "arguments": dict(described["arguments"]),
         "columns": None if columns is None else list(columns),
+        **({} if images is None else {"images": dict(images)}),
         "training": None if training is None else finite(training),
         "versions": {
             "diffeo": _own_version(),
@@ -327,6 +333,8 @@ def _check_config(path: Path, config: Any) -> None:
         "training": (dict, type(None)),
         "versions": dict,
     }
+    if "images" in config:
+        kinds["images"] = (dict, type(None))
     for key, kind in kinds.items():
         if key not in config or not isinstance(config[key], kind):
             found = f"got {config[key]!r}" if key in config else "it is missing"

@@ -15,6 +15,7 @@ class _Fixed:
     """
 
     counter: Tensor | None = None
+    middle: bool = False
 
 
 _FIXED = _Fixed()
@@ -56,8 +57,23 @@ def fixed_noise(seed: int) -> Iterator[None]:
         _FIXED.counter = before
 
 
+@contextmanager
+def middle_noise() -> Iterator[None]:
+    """Inside a `with` block all noise is ½, so that what is dequantized is found again.
+
+    Rounding can then carry no whole number over to the next. Not for scores: a density there is
+    that of one point, not of an interval.
+    """
+    before = _FIXED.middle
+    _FIXED.middle = True
+    try:
+        yield
+    finally:
+        _FIXED.middle = before
+
+
 def uniform_noise(x: Tensor, event_dim: int) -> Tensor:
-    """Noise from U(0, 1), of the shape, dtype and device of x.
+    """Noise from U(0, 1), of the shape, dtype and device of x; ½ inside `middle_noise`.
 
     Outside `fixed_noise` every element has its own; inside, all rows of the batch have the same.
     0 and 1 never occur: maps that follow may not be defined there.
@@ -66,6 +82,8 @@ def uniform_noise(x: Tensor, event_dim: int) -> Tensor:
         x: what the noise is for, (*batch, *event).
         event_dim: rank of the event.
     """
+    if _FIXED.middle:
+        return torch.full_like(x, 0.5)
     counter = _FIXED.counter
     if counter is None:
         noise = torch.rand_like(x)

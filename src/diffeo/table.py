@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from diffeo import io
-from diffeo.data.columns import Columns
+from diffeo.data.columns import Columns, Encoded
 from diffeo.data.errors import DataError
 from diffeo.density import Density
+from diffeo.image_model import ImageModel
 from diffeo.io import ModelFileError
 from diffeo.models.registry import create
 
@@ -112,6 +113,14 @@ class Table:
     def config(self) -> dict[str, Any]:
         """The density's name and arguments."""
         return self.density.config  # type: ignore[return-value]
+
+    def rows(self, frame: "pandas.DataFrame") -> Encoded:
+        """The frame as the density sees it: rows, context and weights.
+
+        Raises:
+            DataError: if the frame's columns are not those of the model.
+        """
+        return self.columns.encode(frame)
 
     def log_prob(self, frame: "pandas.DataFrame") -> "pandas.Series":
         """log p of every row, nats (−∞ where a row is impossible), with the frame's index.
@@ -238,18 +247,19 @@ def density_for(name: str, columns: Columns, **options: Any) -> Density:
 
 
 def save(
-    model: Density | Table,
+    model: Density | Table | ImageModel,
     directory: str | os.PathLike[str],
     *,
     training: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Writes a model to a folder, whole or not at all: a density, or a table with its columns.
+    """Writes a model to a folder, whole or not at all: a density, or one of a table or of images.
 
-    The files are `config.json` and `model.safetensors`, and for a table `reference.safetensors`.
+    The files are `config.json` and `model.safetensors`, and for a table or images
+    `reference.safetensors`.
 
     Args:
-        model: one that `diffeo.create`, `Table.create` or `load` made.
+        model: one that `diffeo.create`, `Table.create`, `ImageModel.create` or `load` made.
         directory: where; made with its parents.
         training: what to keep about the training: settings, results.
         overwrite: whether to replace a model that is there.
@@ -258,21 +268,25 @@ def save(
         ModelFileError: if the model has no name and arguments to write down, if the folder exists
             (and is not empty), if it holds something else than a model, or if it can't be written.
     """
-    if not isinstance(model, Table):
+    if isinstance(model, Density):
         io.save(model, directory, training=training, overwrite=overwrite)
         return
+    of_images = isinstance(model, ImageModel)
     io.save(
         model.density,
         directory,
-        columns=model.columns.to_json(),
+        columns=None if of_images else model.columns.to_json(),
+        images={"classes": list(model.classes)} if of_images else None,
         training=training,
         reference=model.reference,
         overwrite=overwrite,
     )
 
 
-def load(directory: str | os.PathLike[str], device: str | torch.device = "cpu") -> Density | Table:
-    """The model of a folder, in evaluation mode: a `Table` where it was trained on one.
+def load(
+    directory: str | os.PathLike[str], device: str | torch.device = "cpu"
+) -> Density | Table | ImageModel:
+    """The model of a folder, in evaluation mode: a `Table` or `ImageModel` where it was one.
 
     No code of the folder is run, and the global random state stays as it was.
 
@@ -286,12 +300,15 @@ def load(directory: str | os.PathLike[str], device: str | torch.device = "cpu") 
     """
     config = io.read_config(directory)
     density = io.load(directory, device)
-    if config["columns"] is None:
-        return density
+    model: Table | ImageModel
     try:
-        columns = Columns.from_json(config["columns"])
-        table = Table(density, columns)
-    except ValueError as error:
+        if config.get("images") is not None:
+            model = ImageModel(density, [str(name) for name in config["images"]["classes"]])
+        elif config["columns"] is not None:
+            model = Table(density, Columns.from_json(config["columns"]))
+        else:
+            return density
+    except (ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"{Path(directory) / io.CONFIG}: {error}") from None
-    table.reference = io.load_reference(directory)
-    return table
+    model.reference = io.load_reference(directory)
+    return model

@@ -1,6 +1,7 @@
 """Tables in files: they come back, and what can't be used is refused in a line that says where."""
 
 import gzip
+import io
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,15 @@ import pytest
 from diffeo.data import Columns, DataError, read_table, write_table
 
 FRAME = pd.DataFrame({"höhe, m": [1.5, -2.25, 1e-30], "n": [3, 4, 5]})
+
+
+def saved(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+NPY = saved(np.zeros((3, 2)))
 
 
 def put(folder, name, content):
@@ -99,6 +109,10 @@ def test_a_named_index_of_parquet_becomes_a_column(tmp_path):
         ("a.parquet", b"nonsense", "is not a Parquet file"),
         ("a.npy", b"nonsense", "is not a .npy file"),
         ("a.npy", b"\x93NUMPY\x01\x00", "is not a .npy file that can be read"),
+        ("a.npy", NPY.replace(b"(3, 2)", b"(3, (2"), "is not a .npy file that can be read"),
+        ("a.npy", NPY.replace(b"False", b"'alse"), "is not a .npy file that can be read"),
+        ("a.npy", NPY.replace(b"'descr'", b"[],[] :"), "is not a .npy file that can be read"),
+        ("a.npy", NPY.replace(b"(3, 2)", b"(9, 9)"), "is not a .npy file that can be read"),
         ("a.xlsx", b"PK\x03\x04", "unknown kind of file '.xlsx'; tables are .csv,"),
         ("table", "a\n1\n", "the name has no ending"),
     ],

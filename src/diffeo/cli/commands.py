@@ -226,6 +226,25 @@ class Info(Told):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Data(Told):
+    """Fetch a public set of images and check it; without NAME, list what there is.
+
+    Files that are there already are checked, and kept. Nothing half-fetched stays behind.
+
+    Args:
+        name: of the set; "diffeo data" lists them
+        to: folder for the files; the folder NAME in the one that DIFFEO_DATA names if not given
+        check: only check the files that are there; nothing is fetched
+        force: replace files that are there and wrong
+    """
+
+    name: Annotated[Positional[str | None], arg(metavar="NAME")] = None
+    to: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    check: Flag = False
+    force: Flag = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo(Computed):
     """Train on handwritten digits and show what comes out, in a few minutes.
 
@@ -248,6 +267,7 @@ COMMANDS: dict[str, type] = {
     "report": Report,
     "models": Models,
     "info": Info,
+    "data": Data,
     "demo": Demo,
 }
 """The commands by name; `diffeo.cli.<name>` holds the `run` of each."""

@@ -198,7 +198,9 @@ def _open_npy(path: Path) -> np.ndarray:
         # An empty array can't be mapped.
         mode = "r" if dtype.kind in "fiu" and 0 not in shape else None
         array = np.load(path, mmap_mode=mode, allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # the header is Python, which can be wrong in many ways
         if "allow_pickle" in str(error):
             raise DataError(
                 f"{path}: holds Python objects, not numbers; save a plain array of numbers"

@@ -26,6 +26,8 @@ from diffeo.train.inputs import (
 from diffeo.train.tabular import encoded
 
 if TYPE_CHECKING:
+    import diffeo.data.images
+    import diffeo.image_model
     import diffeo.table
 
 
@@ -70,8 +72,8 @@ class Evaluation:
 
 
 def score(
-    model: "Density | diffeo.table.Table",
-    x: Rows,
+    model: "Density | diffeo.table.Table | diffeo.image_model.ImageModel",
+    x: "Rows | diffeo.data.images.Images",
     context: Any = None,
     *,
     samples: int = 1,
@@ -116,8 +118,8 @@ def score(
 
 
 def evaluate(
-    model: "Density | diffeo.table.Table",
-    x: Rows,
+    model: "Density | diffeo.table.Table | diffeo.image_model.ImageModel",
+    x: "Rows | diffeo.data.images.Images",
     context: Any = None,
     *,
     weights: Any = None,
@@ -234,7 +236,9 @@ def mean_and_error(values: Tensor, weights: Any = None) -> tuple[float, float]:
     return mean, math.sqrt(variance * rows / max(rows - 1, 1e-9))
 
 
-def baselines_of(table: "diffeo.table.Table") -> Baselines | None:
+def baselines_of(
+    table: "diffeo.table.Table | diffeo.image_model.ImageModel",
+) -> Baselines | None:
     """The simple models that were fitted to the rows the table was trained on, if recorded."""
     prefix = "baselines."
     state = {

@@ -21,6 +21,8 @@ from diffeo.train.resume import Checkpoints, identify
 from diffeo.train.tabular import encoded
 
 if TYPE_CHECKING:
+    import diffeo.data.images
+    import diffeo.image_model
     import diffeo.table
 
 INITIALIZATION_ROWS = 10_000
@@ -32,11 +34,11 @@ ON_DEVICE_BYTES = 2**30
 
 
 def fit(
-    model: "Density | diffeo.table.Table",
-    x: Rows,
+    model: "Density | diffeo.table.Table | diffeo.image_model.ImageModel",
+    x: "Rows | diffeo.data.images.Images",
     *,
     context: Any = None,
-    validation: Rows | float | tuple[Rows, Any] | tuple[Rows, Any, Any] | None = None,
+    validation: "Rows | diffeo.data.images.Images | float | tuple[Any, ...] | None" = None,
     weights: Any = None,
     max_steps: int | None = None,
     max_epochs: int | None = None,
@@ -83,9 +85,10 @@ def fit(
 
     Args:
         model: any density with parameters; its data-dependent parts are set from the data first
-            (`initialize`). Or a `Table`, for data frames that hold context and weights too; it ends
-            with what its scores are compared with (`Table.reference`).
-        x: rows, as a tensor, an array or a data frame.
+            (`initialize`). Or a `Table`, for data frames that hold context and weights too, or an
+            `ImageModel`, for images; these end with what their scores are compared with
+            (`reference`).
+        x: rows, as a tensor, an array or a data frame; or images.
         context: rows of what the model is conditioned on, or a dict of those.
         validation: held-out rows; (rows, context) for a conditioned model, (rows, context, weights)
             for weighted ones; or the fraction of x to hold out. None: a tenth, at most 10,000 rows.
@@ -163,10 +166,10 @@ def fit(
         raise ValueError(f"fit: checkpoint_seconds must be 0 or more, got {checkpoint_seconds!r}")
     if resume and checkpoint is None:
         raise ValueError("fit: resume needs the checkpoint to go on from; give checkpoint=FILE")
-    table = None if isinstance(model, Density) else model
+    whole = None if isinstance(model, Density) else model
     model, x, context, weights = encoded("fit", model, x, context, weights)
-    if table is not None and hasattr(validation, "columns"):
-        validation = tuple(table.columns.encode(validation))  # type: ignore[arg-type]
+    if whole is not None and not isinstance(validation, (int, float, tuple, type(None))):
+        validation = tuple(whole.rows(validation))  # type: ignore[arg-type]
     data = admit("fit", model, x, context, weights)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise TypeError(f"fit: this {type(model).__name__} has no parameters to train")
@@ -217,8 +220,8 @@ def fit(
     finally:
         model.to(home)
         model.eval()
-    if table is not None and processes.main:
-        table.reference = reference(model, train, held_out)
+    if whole is not None and processes.main:
+        whole.reference = reference(model, train, held_out)
     return history
 
 

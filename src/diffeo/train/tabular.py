@@ -1,8 +1,7 @@
-"""Tables where densities are expected: a frame is encoded as its model's columns say."""
+"""Tables and images where densities are expected: they are encoded as their model says."""
 
 from typing import Any
 
-from diffeo.data.columns import Columns
 from diffeo.density import Density
 
 
@@ -11,21 +10,25 @@ def encoded(
 ) -> tuple[Density, Any, Any, Any]:
     """The density itself, rows, context and weights, out of a `Table` and a frame.
 
+    Or out of an `ImageModel` and images.
+
     What is a density already goes with its data as it is.
 
     Raises:
         TypeError: if the model is neither, or context or weights are given beside a frame that
             holds them.
-        DataError: if the frame's columns are not those of the table.
+        DataError: if the data are not such as the model was made for.
     """
     if isinstance(model, Density):
         return model, x, context, weights
-    columns, density = getattr(model, "columns", None), getattr(model, "density", None)
-    if not isinstance(columns, Columns) or not isinstance(density, Density):
-        raise TypeError(f"{owner}: expected a Density or a Table, got {type(model).__name__}")
+    rows_of, density = getattr(model, "rows", None), getattr(model, "density", None)
+    if rows_of is None or not isinstance(density, Density):
+        raise TypeError(
+            f"{owner}: expected a Density, a Table or an ImageModel, got {type(model).__name__}"
+        )
     if context is not None or weights is not None:
         raise TypeError(
-            f"{owner}: a Table finds context and weights in the columns of the frame; give neither"
+            f"{owner}: a {type(model).__name__} finds context and weights in the data; give neither"
         )
-    rows = columns.encode(x)
+    rows = rows_of(x)
     return density, rows.x, rows.context, rows.weights
