@@ -35,8 +35,8 @@ _HOME = {
     "save": "diffeo.table",
 }
 _MODULES = (
-    "bases", "bijections", "cli", "data", "image_model", "io", "mixture", "models", "nets", "objectives", "report",
-    "scalars", "solvers", "table", "train",
+    "bases", "bijections", "cli", "data", "image_model", "io", "mixture", "models", "nets",
+    "objectives", "report", "scalars", "solvers", "table", "train",
 )  # fmt: skip
 
 __all__ = [
