@@ -30,7 +30,7 @@ def defined_gradients(
     again = torch.is_grad_enabled()
     with torch.enable_grad():
         # Views, since one input may have been made from another: the derivatives are partial ones.
-        inputs = [t.view_as(t) if again else t.detach().requires_grad_() for t in inputs]
+        inputs = [t.view_as(t) for t in inputs]
         outputs = define(*inputs)
     wanted = [t for t, need in zip(inputs, needed, strict=True) if need]
     found = iter(torch.autograd.grad(outputs, wanted, gradients, create_graph=again))

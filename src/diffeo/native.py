@@ -3,10 +3,9 @@
 They stand beside ways in PyTorch's operations that give the same numbers: where there is no C
 compiler, or DIFFEO_NATIVE=0 is set, those are taken. What was compiled is kept in the user's cache
 (DIFFEO_CACHE, or `diffeo` in XDG_CACHE_HOME, or in ~/.cache), under a name that tells source,
-options and processor.
+options and processor, and what the file has to contain: one that is damaged is made anew.
 """
 
-import atexit
 import contextlib
 import ctypes
 import functools
@@ -38,9 +37,10 @@ def library(source: Path) -> ctypes.CDLL | None:
     if compiler is None or os.environ.get("DIFFEO_NATIVE", "1") == "0":
         return None
     try:
-        return ctypes.CDLL(str(_built(source, compiler)))
+        return _loaded(source, compiler)
     except (OSError, subprocess.SubprocessError) as error:
-        told = getattr(error, "stderr", None) or str(error)
+        told = getattr(error, "stderr", None)
+        told = told if isinstance(told, str) and told.strip() else str(error)
         warnings.warn(
             f"{source.name} could not be compiled, so a slower way is taken; set DIFFEO_NATIVE=0 "
             f"to do without a compiler from the start ({' '.join(compiler)}: {told.strip()[:400]})",
@@ -54,34 +54,43 @@ def _compiler() -> list[str] | None:
     """The command of the C compiler: CC, or what is usual."""
     if sys.platform not in ("linux", "darwin"):
         return None
-    named = shlex.split(os.environ.get("CC", ""))
+    named: list[str] = []
+    with contextlib.suppress(ValueError):  # a quotation without an end
+        named = shlex.split(os.environ.get("CC", ""))
     for command in (named, ["cc"], ["gcc"], ["clang"]):
         if command and shutil.which(command[0]):
             return command
     return None
 
 
-def _built(source: Path, compiler: list[str]) -> Path:
-    """The compiled file: that of an earlier time, or made now."""
-    text = source.read_bytes()
-    told = (text, OPTIONS, FOR_THIS_MACHINE, compiler, platform.machine(), _processor())
-    name = f"{source.stem}-{hashlib.sha256(repr(told).encode()).hexdigest()[:24]}.so"
+def _loaded(source: Path, compiler: list[str]) -> ctypes.CDLL:
+    """What was compiled at an earlier time and is whole, or else what is compiled now."""
+    told = (source.read_bytes(), OPTIONS, FOR_THIS_MACHINE, compiler, platform.machine())
+    key = f"{source.stem}-{_short_hash(repr((*told, _processor())).encode())}"
     folder = _cache()
-    if folder is not None and (folder / name).exists():
-        return folder / name
-    if folder is None:
-        folder = Path(tempfile.mkdtemp(prefix="diffeo-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    # Under a name of its own first: another process may be at the same.
-    handle, made = tempfile.mkstemp(dir=folder, prefix=f".{source.stem}-", suffix=".so")
-    os.close(handle)
-    try:
-        _compile(source, compiler, made)
-        os.replace(made, folder / name)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(made)
-    return folder / name
+    for kept in sorted(folder.glob(f"{key}-*.so")) if folder else ():
+        # A file cut short would end the process that loads it.
+        with contextlib.suppress(OSError):
+            if kept.name == _name(key, kept):
+                return ctypes.CDLL(str(kept))
+    writable = folder if folder and os.access(folder, os.W_OK) else None
+    # In a place of its own first: another process may be at the same.
+    with tempfile.TemporaryDirectory(dir=writable, prefix=f".{source.stem}-") as place:
+        made = Path(place) / f"{source.stem}.so"
+        _compile(source, compiler, str(made))
+        found = ctypes.CDLL(str(made))
+        if writable:
+            os.replace(made, writable / _name(key, made))
+    return found
+
+
+def _name(key: str, compiled: Path) -> str:
+    """The name to keep a compiled file by: it tells the content too."""
+    return f"{key}-{_short_hash(compiled.read_bytes())}.so"
+
+
+def _short_hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:24]
 
 
 def _compile(source: Path, compiler: list[str], target: str) -> None:
@@ -89,25 +98,39 @@ def _compile(source: Path, compiler: list[str], target: str) -> None:
     for last, extra in enumerate(FOR_THIS_MACHINE, start=1 - len(FOR_THIS_MACHINE)):
         command = [*compiler, *OPTIONS, *extra, str(source), "-o", target]
         try:
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
+            subprocess.run(
+                command,
+                check=True,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=SECONDS,
+            )
         except subprocess.CalledProcessError:
             if last == 0:
                 raise
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"no end after {SECONDS} s") from None
         else:
             return
 
 
 def _cache() -> Path | None:
     """Where compiled files are kept; None where nobody but this user could be kept out of it."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = Path(os.environ.get("DIFFEO_CACHE") or os.path.join(base, "diffeo"))
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), ".cache")
+    named = os.environ.get("DIFFEO_CACHE")
+    if not (named or os.path.isabs(base)):  # there is no home
+        return None
     try:
+        folder = Path(named or os.path.join(base, "diffeo")).absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = folder.stat()
     except OSError:
         return None
-    ours = state.st_uid == os.getuid() and not state.st_mode & 0o022
-    return folder if ours and os.access(folder, os.W_OK) else None
+    return folder if state.st_uid == os.getuid() and not state.st_mode & 0o022 else None
 
 
 def _processor() -> str:

@@ -18,7 +18,7 @@ _SLACK = 10
 
 def is_traced() -> bool:
     """Whether only plain operations will do: in compile, export, `torch.func`, forward-mode AD."""
-    return torch.compiler.is_compiling() or _is_transformed()
+    return torch.compiler.is_compiling() or is_transformed()
 
 
 def is_compiled() -> bool:
@@ -27,7 +27,7 @@ def is_compiled() -> bool:
     exporting = getattr(torch.compiler, "is_exporting", None)
     if exporting is None or exporting():
         return False
-    return torch.compiler.is_compiling() and not _is_transformed()
+    return torch.compiler.is_compiling() and not is_transformed()
 
 
 def has_values(x: Tensor) -> bool:
@@ -36,7 +36,7 @@ def has_values(x: Tensor) -> bool:
     return not (recorded or x.is_meta or is_traced())
 
 
-def _is_transformed() -> bool:
+def is_transformed() -> bool:
     """Whether `torch.func` or forward-mode AD see the operations."""
     return _in_transform() or forward_ad._current_level >= 0
 

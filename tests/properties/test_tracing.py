@@ -117,10 +117,14 @@ def test_other_densities_compile_and_export(case, context, dtype):
 @pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("clang++")), reason="there is no C++ compiler"
 )
-@pytest.mark.parametrize("name", ["maf", "nsf"])
+@pytest.mark.parametrize("name", ["maf", "nsf", "realnvp"])
 def test_the_real_compiler(name):
-    """Values and gradients of log_prob, by inductor, against eager."""
-    model = redraw(diffeo.create(name, features=2, context=1, transforms=1, hidden=(4,)))
-    x, contexts = torch.randn(8, 2), context_for((1,), (8,), torch.float32)
+    """Values and gradients of log_prob, by inductor, against eager; in more threads than one."""
+    model = redraw(diffeo.create(name, features=4, context=1, transforms=1, hidden=(4,)))
+    x, contexts = torch.randn(64, 4), context_for((1,), (64,), torch.float32)
     bound = tolerance("traced", name, torch.float32)
-    tracing.check_compiled_gradients(model, x, contexts, bound=bound, backend="inductor")
+    torch.set_num_threads(2)
+    try:
+        tracing.check_compiled_gradients(model, x, contexts, bound=bound, backend="inductor")
+    finally:
+        torch.set_num_threads(1)

@@ -5,6 +5,7 @@ In float32 the kernel in C runs, in float64 the operations over planes.
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad, grad, gradcheck, gradgradcheck
 
 from diffeo.scalars import RationalQuadraticSpline, spline_kernel
@@ -190,6 +191,71 @@ def test_what_is_no_number_is_none_afterwards(way, dtype):
         found, expected = getattr(spline, way)(x, params), definition(x, params)
     for got, want in zip(found, expected, strict=True):
         assert_close(got, want)
+
+
+@dtypes
+def test_derivatives_that_are_least(dtype):
+    """A parameter of −∞ is a derivative's lower end, and no NaN."""
+    spline, x, params = setting(4, 1.0, dtype=dtype)
+    with torch.no_grad():
+        params[..., 2 * spline.bins :] = -torch.inf
+        for way in ("forward", "inverse"):
+            definition = spline.define if way == "forward" else spline.define_inverse
+            found, expected = getattr(spline, way)(x, params), definition(x, params)
+            for got, want in zip(found, expected, strict=True):
+                assert_close(got, want)
+
+
+@dtypes
+@pytest.mark.parametrize("more", [-2, 2])
+def test_parameters_of_another_number_of_bins_are_refused(more, dtype):
+    """What the kernel would read, and write gradients, beyond the end of."""
+    spline = RationalQuadraticSpline(bins=8)
+    x, params = torch.zeros(5, dtype=dtype), torch.zeros(5, spline.num_params + more, dtype=dtype)
+    for way in (spline, spline.inverse):
+        with pytest.raises(ValueError, match=f"8 bins take 23 parameters .* got {23 + more}"):
+            way(x, params)
+    with pytest.raises(ValueError, match="8 bins take 23"):
+        spline_operator(x, params, 8, 3.0, dtype == torch.float32)
+
+
+def test_the_kernel_refuses_what_does_not_fit():
+    """An operator can be called with anything."""
+    spline, x, params = setting(8, 1.0)
+    for given in ((x, params), (x.float()[1:], params.float())):
+        with pytest.raises(ValueError, match="spline_forward: expected float32 on a CPU"):
+            spline_operator(*given, spline.bins, spline.upper, True)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["x", "params"])
+def test_numbers_to_be_negated_when_read(which):
+    """Imaginary parts of conjugates lie in memory with the other sign."""
+    spline, *given = setting(4, 1.0, dtype=torch.float32)
+    given = [t.detach() for t in given]
+    lazy = torch.complex(given[which], -given[which]).conj().imag
+    assert lazy.is_neg() and torch.equal(lazy, given[which])
+    expected = spline.define(*given), spline.define_inverse(*given)
+    given[which] = lazy
+    for found, want in zip((spline(*given), spline.inverse(*given)), expected, strict=True):
+        assert_close(found[0], want[0])
+        assert_close(found[1], want[1])
+
+
+def test_tensors_without_memory_do_not_reach_the_kernel():
+    """Wrappers, as of distributed tensors, and zeros that nobody has written down."""
+    spline, x, params = setting(4, 1.0, dtype=torch.float32)
+    assert not spline_kernel.is_at_hand(FakeTensorMode().from_tensor(x.detach()), params)
+    assert spline_kernel.is_at_hand(torch.nn.Parameter(x.detach()), params)
+    zero = torch._efficientzerotensor(x.shape)  # type: ignore[attr-defined]
+    assert_close(spline(zero, params)[0], spline.define(zero, params)[0])
+    z, ladj = spline(x, params)
+    (found,) = grad((z, ladj), params, (zero, torch.ones_like(x)))
+    assert_close(found, grad(spline.define(x, params)[1].sum(), params)[0])
+
+
+def test_gradients_lie_where_their_parameters_do():
+    with torch.device("meta"):
+        assert spline_kernel.empty_parameters(torch.zeros(3, 5, device="cpu")).device.type == "cpu"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)

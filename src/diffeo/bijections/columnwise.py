@@ -9,6 +9,7 @@ from diffeo.bijections.base import Bijection, Recompute, least_of, zero_ladj
 from diffeo.bijections.chain import common_context
 from diffeo.bijections.elementwise import sum_event
 from diffeo.contexts import Context
+from diffeo.reorder import reorder
 from diffeo.supports import LINE, Product, Support, each, product
 
 
@@ -94,24 +95,24 @@ class Columnwise(Bijection):
         return self._run(z, context, inverse=True)
 
     def _run(self, x: Tensor, context: Context, inverse: bool) -> tuple[Tensor, Tensor]:
-        *pieces, rest = x.index_select(-1, self.order).split(self._widths, -1)
+        *pieces, rest = reorder(x, self.order, self.back).split(self._widths, -1)
         total = zero_ladj(x, x.dim() - 1)
         done = []
         for part, piece in zip(self.parts, pieces, strict=True):
             mapped, ladj = part.inverse(piece, context) if inverse else part(piece, context)  # type: ignore[operator]
             done.append(mapped)
             total = total + sum_event(ladj, 1 - part.event_dim)  # type: ignore[operator]
-        return torch.cat([*done, rest], -1).index_select(-1, self.back), total
+        return reorder(torch.cat([*done, rest], -1), self.back, self.order), total
 
     def initialize(self, x: Tensor, context: Context = None) -> Tensor:
         """Initialises each part on its own elements."""
         with torch.no_grad():
-            *pieces, rest = x.index_select(-1, self.order).split(self._widths, -1)
+            *pieces, rest = reorder(x, self.order, self.back).split(self._widths, -1)
             done = [
                 part.initialize(piece, context)  # type: ignore[operator]
                 for part, piece in zip(self.parts, pieces, strict=True)
             ]
-            return torch.cat([*done, rest], -1).index_select(-1, self.back)
+            return reorder(torch.cat([*done, rest], -1), self.back, self.order)
 
     def extra_repr(self) -> str:
         """Which elements each part maps."""

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from diffeo.bijections.base import Bijection, zero_ladj
 from diffeo.bijections.householder import householder_product
 from diffeo.contexts import Context
+from diffeo.reorder import reorder
 from diffeo.scalars.affine import soft_bound
 
 
@@ -48,10 +49,10 @@ class Permutation(Bijection):
         self.register_buffer("back", indices.argsort())
 
     def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        return x.index_select(-1, self.order), zero_ladj(x, x.dim() - 1)
+        return reorder(x, self.order, self.back), zero_ladj(x, x.dim() - 1)
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        return z.index_select(-1, self.back), zero_ladj(z, z.dim() - 1)
+        return reorder(z, self.back, self.order), zero_ladj(z, z.dim() - 1)
 
     def extra_repr(self) -> str:
         """The number of features."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffeo.contexts import Shape, as_shape, known_shape
+from diffeo.reorder import reorder
 
 
 class Partition(nn.Module, ABC):
@@ -67,6 +68,9 @@ class Mask(Partition):
         ValueError: if the mask keeps everything.
     """
 
+    _order: Tensor
+    _back: Tensor
+
     def __init__(self, mask: Sequence | Tensor) -> None:
         super().__init__()
         chosen = torch.as_tensor(mask, dtype=torch.bool)
@@ -77,18 +81,20 @@ class Mask(Partition):
         self.event_shape = tuple(chosen.shape)
         kept, changed = chosen.flatten().nonzero()[:, 0], (~chosen.flatten()).nonzero()[:, 0]
         self.kept_shape, self.changed_shape = (len(kept),), (len(changed),)
-        self.register_buffer("_kept", kept, persistent=False)
-        self.register_buffer("_changed", changed, persistent=False)
-        self.register_buffer("_back", torch.cat([kept, changed]).argsort(), persistent=False)
+        order = torch.cat([kept, changed])
+        self.register_buffer("_order", order, persistent=False)
+        self.register_buffer("_back", order.argsort(), persistent=False)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The chosen elements and the others, each as a vector."""
         flat = x.flatten(-len(self.event_shape)) if len(self.event_shape) > 1 else x
-        return flat.index_select(-1, self._kept), flat.index_select(-1, self._changed)  # type: ignore[arg-type]
+        sizes = [self.kept_shape[0], self.changed_shape[0]]
+        kept, changed = reorder(flat, self._order, self._back).split(sizes, dim=-1)
+        return kept, changed
 
     def merge(self, kept: Tensor, changed: Tensor) -> Tensor:
         """Every element in its place again."""
-        flat = torch.cat([kept, changed], dim=-1).index_select(-1, self._back)  # type: ignore[arg-type]
+        flat = reorder(torch.cat([kept, changed], dim=-1), self._back, self._order)
         return flat.unflatten(-1, self.event_shape) if len(self.event_shape) > 1 else flat  # type: ignore[arg-type]
 
 

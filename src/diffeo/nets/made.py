@@ -13,6 +13,7 @@ from diffeo.contexts import Context
 from diffeo.nets.causal import CausalNetwork, Stepper
 from diffeo.nets.masked import LinearMap, MaskedLinear
 from diffeo.nets.mlp import activation_named, check_hidden
+from diffeo.reorder import reorder
 from diffeo.solvers import is_traced
 
 _Form = Callable[[MaskedLinear], LinearMap]
@@ -47,6 +48,9 @@ class MADE(CausalNetwork):
 
     Reference: Germain, Gregor, Murray & Larochelle, 2015, MADE, arXiv:1502.03509.
     """
+
+    _to_order: Tensor
+    _from_order: Tensor
 
     def __init__(
         self,
@@ -155,11 +159,11 @@ class MADE(CausalNetwork):
 
     def to_positions(self, x: Tensor) -> Tensor:
         """(*batch, D) → (*batch, D, 1), in the network's order."""
-        return x.index_select(-1, self._to_order).unsqueeze(-1)  # type: ignore[arg-type]
+        return reorder(x, self._to_order, self._from_order).unsqueeze(-1)
 
     def from_positions(self, values: Tensor) -> Tensor:
         """Undoes `to_positions`."""
-        return values.squeeze(-1).index_select(-1, self._from_order)  # type: ignore[arg-type]
+        return reorder(values.squeeze(-1), self._from_order, self._to_order)
 
     def _drop(self, h: Tensor) -> Tensor:
         return F.dropout(h, self.dropout, self.training) if self.dropout else h
@@ -244,7 +248,7 @@ class _Shared:
 
     def __init__(self, net: MADE, batch: tuple[int, ...], context: Context) -> None:
         self.net, self.batch, self.rows = net, batch, math.prod(batch)
-        self.entry_weight = net.entry.weight.index_select(1, net._to_order)  # type: ignore[arg-type]
+        self.entry_weight = reorder(net.entry.weight, net._to_order, net._from_order)
         self.from_context = self._flat(net.context_entry, context)
         self.gates = [torch.sigmoid(self._flat(gate, context)) for gate in net.gates]  # type: ignore[arg-type]
 

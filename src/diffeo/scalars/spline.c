@@ -161,7 +161,7 @@ static void derivatives(const settings *s, const double *restrict raw, double *r
         double x = raw[j] + s->offset;
         double small = exponential(x < 0.0 ? x : -x);
         double part = 1.0 / (1.0 + small);
-        value[j] = s->derivative + (x > 0.0 ? x : 0.0 * x) + logarithm(1.0 + small);
+        value[j] = s->derivative + (x > 0.0 ? x : 0.0) + logarithm(1.0 + small);
         slope[j] = x >= 0.0 ? part : small * part;
     }
 }

@@ -18,6 +18,7 @@ from torch.autograd.function import Function
 
 from diffeo.derivatives import defined_gradients, is_batched
 from diffeo.scalars import spline_kernel, spline_planes
+from diffeo.solvers import is_traced
 
 if TYPE_CHECKING:
     from diffeo.scalars.spline import RationalQuadraticSpline
@@ -44,7 +45,8 @@ class SplineForward(Function):
     def backward(ctx: Any, of_z: Tensor, of_log: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, params, *kept = ctx.saved_tensors
         needed = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled() or is_batched(of_z, of_log):
+        recorded = torch.is_grad_enabled() or is_batched(of_z, of_log) or is_traced()
+        if recorded or (ctx.in_kernel and not spline_kernel.is_at_hand(of_z, of_log)):
             gradients = (of_z, of_log)
             return *defined_gradients(ctx.spline.define, (x, params), needed, gradients), None
         found = _backward(x, params, kept, of_z, of_log, ctx.spline, needed, ctx.in_kernel)
@@ -55,6 +57,7 @@ def spline_inverse(
     z: Tensor, params: Tensor, spline: "RationalQuadraticSpline"
 ) -> tuple[Tensor, Tensor]:
     """x and log dx/dz, as the definition has them; without gradients."""
+    _check(params, spline)
     way = spline_kernel if spline_kernel.is_at_hand(z, params) else spline_planes
     return way.spline_inverse(z, params, spline)
 
@@ -127,6 +130,7 @@ spline_operator.register_autograd(_operator_backward, setup_context=_keep)
 def _forward(
     x: Tensor, params: Tensor, spline: "RationalQuadraticSpline", in_kernel: bool
 ) -> tuple[Tensor, ...]:
+    _check(params, spline)
     way = spline_kernel if in_kernel else spline_planes
     return way.spline_forward(x, params, spline)
 
@@ -141,9 +145,18 @@ def _backward(
     needed: Sequence[bool],
     in_kernel: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
+    _check(params, spline)
     if in_kernel:
         return spline_kernel.spline_backward(x, params, of_z, of_log, spline, needed)
     return spline_planes.spline_backward(x, params, kept, of_z, of_log, spline, needed)
+
+
+def _check(params: Tensor, spline: "RationalQuadraticSpline") -> None:
+    if params.shape[-1] != spline.num_params:
+        raise ValueError(
+            f"RationalQuadraticSpline: {spline.bins} bins take {spline.num_params} parameters an "
+            f"element, got {params.shape[-1]}"
+        )
 
 
 @functools.cache

@@ -21,12 +21,22 @@ SOURCE = Path(__file__).with_name("spline.c")
 
 def is_at_hand(x: Tensor, params: Tensor) -> bool:
     """Whether the kernel can be run on these, and now."""
-    return is_for(x, params) and has_values(x)
+    return is_for(x, params) and _is_plain(x) and _is_plain(params) and has_values(x)
 
 
 def is_for(x: Tensor, params: Tensor) -> bool:
     """Whether the kernel can be run on such as these."""
     return x.dtype == params.dtype == torch.float32 and x.device.type == "cpu" and _is_built()
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether the numbers lie in memory: not behind a wrapper, nor to be negated when read."""
+    wrapped = getattr(type(x), "__torch_dispatch__", None) is not _OF_TENSORS
+    return not (wrapped or x._is_zerotensor() or x.is_neg()) and x.layout == torch.strided
+
+
+_OF_TENSORS = getattr(Tensor, "__torch_dispatch__", None)
+"""What subclasses leave as it is whose numbers are their own."""
 
 
 def _is_built() -> bool:
@@ -65,7 +75,8 @@ def spline_backward(
     of_params = empty_parameters(params) if needed[1] else None
     _call(
         "spline_backward",
-        x.numel(),
+        x,
+        params,
         spline,
         _grid(x, swapped),
         _planes(params, swapped),
@@ -80,7 +91,7 @@ def spline_backward(
 def empty_parameters(params: Tensor) -> Tensor:
     """Memory for derivatives in parameters, laid out as these are where the kernel can write so."""
     order = sorted(range(params.dim()), key=params.stride, reverse=True)
-    empty = torch.empty_permuted(params.shape, order, dtype=params.dtype)
+    empty = torch.empty_permuted(params.shape, order, dtype=params.dtype, device=params.device)
     return params.new_empty(params.shape) if _rows_and_columns(empty[..., 0]) is None else empty
 
 
@@ -90,7 +101,7 @@ def _run(
     swapped = _is_swapped(params)
     outputs = x.new_empty(x.shape), x.new_empty(x.shape)
     grids = [_grid(t, swapped) for t in outputs]
-    _call(name, x.numel(), spline, _grid(x, swapped), _planes(params, swapped), *grids)
+    _call(name, x, params, spline, _grid(x, swapped), _planes(params, swapped), *grids)
     return outputs
 
 
@@ -153,13 +164,21 @@ def _rows_and_columns(x: Tensor) -> tuple[int, int, int] | None:
     return columns, row, column
 
 
-def _call(name: str, elements: int, spline: "RationalQuadraticSpline", *planes: _Planes) -> None:
-    """Calls a function of the kernel."""
+def _call(
+    name: str, x: Tensor, params: Tensor, spline: "RationalQuadraticSpline", *planes: _Planes
+) -> None:
+    """Calls a function of the kernel, which would read and write beyond what does not fit."""
     kernel = _kernel()
-    assert kernel is not None, "asked for where it is not at hand"
+    if kernel is None:
+        raise RuntimeError(f"{name}: a graph compiled where there is a C compiler wants one here")
+    if not is_for(x, params) or x.shape != params.shape[:-1]:
+        raise ValueError(
+            f"{name}: expected float32 on a CPU, as many parameters for each number; got "
+            f"{x.dtype} {tuple(x.shape)} and {params.dtype} {tuple(params.shape)} on {x.device}"
+        )
     settings = _settings(spline.bins, spline.upper)
     given = (byref(p) for p in planes)
-    if not getattr(kernel, name)(settings, elements, torch.get_num_threads(), *given):
+    if not getattr(kernel, name)(settings, x.numel(), torch.get_num_threads(), *given):
         raise MemoryError(f"{name}: no memory for a block of {spline.bins} bins")
 
 
