@@ -7,7 +7,7 @@ OVERVIEW = FOLDER / "RESULTS.md"
 TARGETS = FOLDER / "targets.md"
 """Written by hand: what the figures were to be, and why some are not."""
 ORDER = [
-    *("steps", "steps_compiled", "profile", "blocks", "sampling", "inverting", "memory"),
+    *("steps", "steps_compiled", "profile", "blocks", "sampling", "inverting", "memory", "images"),
     *("stress", "robust"),
     *("digits", "tables", "all_models", "small_tables", "mixed"),
     *("scoring", "import_cost"),

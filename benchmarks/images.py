@@ -1,0 +1,234 @@
+"""Glow beside normflows': throughput and memory of training, and memory as it grows deeper.
+
+    python -m benchmarks.images [--part throughput|memory|all] [--rounds 10] [--threads 2] [--write]
+
+A step is a forward and a backward pass of the mean log-density of a batch of continuous images, and
+fused Adam. The architecture is the same but for the priors (`benchmarks/_images.py`), with equal
+numbers of parameters within 1 %; actnorms are set from the images and weights trained for 5 steps
+before anything is measured. Flows take turns in one process, and nobody always comes after the same
+one. Peak: what a forward and backward pass allocates at most, without parameters, their gradients
+and the optimizer's state. `--write` keeps the tables in benchmarks/results/images.md.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import diffeo
+from benchmarks._conditions import conditions, tell
+from benchmarks._images import (
+    Built,
+    LogProb,
+    images,
+    normflows_glow,
+    our_glow,
+    started,
+    step_of,
+)
+from benchmarks._peak import peak_bytes
+from diffeo.bijections.chain import Chain, inversion_error
+
+RESULTS = Path(__file__).parent / "results" / "images.md"
+SHAPE, SCALES, STEPS, BATCH, WIDTHS = (3, 32, 32), 3, 16, 16, (128, 512)
+DEEP_SHAPE, DEPTHS, DEEP_FILTERS, DEEP_BATCH = (3, 64, 64), (4, 8, 16, 32, 48), 32, 4
+START, RATE = 5, 1e-5
+FULL, LU = "normflows, full 1×1", "normflows, LU"
+STORE, INVERT = "diffeo, memory='store'", "diffeo, memory='invert'"
+
+
+def glows(filters: int) -> dict[str, Built]:
+    """Those whose throughput is compared; with diffeo's, of the same size."""
+    size = SHAPE, SCALES, STEPS, filters
+    return {
+        "diffeo": our_glow(*size),
+        FULL: normflows_glow(*size),
+        LU: normflows_glow(*size, lu=True),
+    }
+
+
+def learned(model: nn.Module) -> int:
+    """Number of parameters; those of a triangular factor that are never read are none."""
+    count = 0
+    for name, parameter in model.named_parameters():
+        triangular = name.endswith((".L", ".U"))
+        size = parameter.shape[0]
+        count += size * (size - 1) // 2 if triangular else parameter.numel()
+    return count
+
+
+def gradients_of(model: nn.Module, log_prob: LogProb, x: Tensor) -> None:
+    """A forward and a backward pass, from nothing."""
+    model.zero_grad(set_to_none=True)
+    (-log_prob(x).mean()).backward()
+
+
+def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    names = list(runs)
+    for index in range(rounds + 1):
+        names.append(names.pop(0))
+        for name in names:
+            start = time.perf_counter()
+            runs[name]()
+            if index:  # the first allocate
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def throughput(filters: int, rounds: int) -> list[str]:
+    """The lines of one width."""
+    torch.manual_seed(0)
+    x = images(BATCH, SHAPE)
+    built = {name: started(each, x, START) for name, each in glows(filters).items()}
+    sizes = {name: learned(model) for name, (model, _) in built.items()}
+    assert max(sizes.values()) <= 1.01 * min(sizes.values()), sizes
+    seconds = in_turn({name: step_of(each, x, RATE) for name, each in built.items()}, rounds)
+    rates = {name: [BATCH / value for value in values] for name, values in seconds.items()}
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    peaks = {
+        name: peak_bytes(lambda each=each: gradients_of(*each, x), each[0])
+        for name, each in built.items()
+    }
+    lines = []
+    for name in built:
+        low, _, high = statistics.quantiles(rates[name], n=4)
+        cells = [str(filters), name, f"{median[name] / median[FULL]:.2f}"]
+        cells += [f"{median[name]:.1f} ({low:.1f} – {high:.1f})"]
+        cells += [f"{1e3 * BATCH / median[name]:.0f}", f"{peaks[name] / peaks[FULL]:.2f}"]
+        cells += [f"{peaks[name] / 2**20:.1f} MiB", f"{sizes[name]:,}"]
+        lines.append(f"| {' | '.join(cells)} |")
+        print(lines[-1], file=sys.stderr)
+    return lines
+
+
+def deep(name: str, depth: int) -> Built:
+    """One of those whose memory is compared."""
+    size = DEEP_SHAPE, SCALES, depth, DEEP_FILTERS
+    if name == "normflows":
+        return normflows_glow(*size)
+    return our_glow(*size, memory="invert" if name == INVERT else "store")
+
+
+def growth(rounds: int) -> list[str]:
+    """The lines of memory as flows grow deeper."""
+    x = images(DEEP_BATCH, DEEP_SHAPE)
+    peaks: dict[str, list[int]] = {name: [] for name in (STORE, INVERT, "normflows")}
+    runs: dict[str, Callable[[], object]] = {}
+    for depth in DEPTHS:
+        for name, found in peaks.items():
+            torch.manual_seed(0)
+            built = started(deep(name, depth), x, 1)
+            runs[name] = lambda each=built: gradients_of(*each, x)
+            found.append(peak_bytes(runs[name], built[0]))
+            print(f"{depth} {name}: {found[-1] / 2**20:.2f} MiB", file=sys.stderr)
+    seconds = in_turn(runs, rounds)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    lines = []
+    for name, found in peaks.items():
+        cells = [name, f"{found[-1] / found[0]:.2f} ×"]
+        cells += [f"{value / 2**20:.2f} MiB" for value in found]
+        low, _, high = statistics.quantiles(seconds[name], n=4)
+        cells += [f"{median[name] / median[STORE]:.2f}"]
+        cells += [f"{1e3 * median[name]:.0f} ({1e3 * low:.0f} – {1e3 * high:.0f})"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def error_of_inverting() -> str:
+    """How far gradients are off, at the greatest depth after a few steps."""
+    torch.manual_seed(0)
+    x = images(DEEP_BATCH, DEEP_SHAPE)
+    model, log_prob = started(deep(INVERT, DEPTHS[-1]), x, START)
+    assert isinstance(model, diffeo.Flow)
+
+    def gradients(images: Tensor) -> Tensor:
+        gradients_of(model, log_prob, images)
+        found = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        return torch.cat(found).double()
+
+    def off(one: Tensor, other: Tensor) -> str:
+        return f"{float((one - other).norm() / other.norm()):.1e}"
+
+    inverted, inversion = gradients(x), inversion_error(model)
+    for part in model.modules():
+        if isinstance(part, Chain):
+            part.memory = "store"
+    stored = gradients(x)
+    model.double()
+    exact = gradients(x.double())
+    return (
+        f"Gradients at {DEPTHS[-1]} steps a scale, after {START} training steps: `invert` is off "
+        f"from `store` by {off(inverted, stored)} of the gradients' global norm; `store` is from "
+        f"float64 by {off(stored, exact)}, `invert` by {off(inverted, exact)}. Inversion was off "
+        f"by at most {inversion:.1e} (1 + |x|)."
+    )
+
+
+def main() -> None:
+    """Measure, print, and keep the result if asked to."""
+    parser = argparse.ArgumentParser(description="Glow beside normflows'.")
+    parser.add_argument("--part", choices=("throughput", "memory", "all"), default="all")
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each (10)")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--write", action="store_true", help="keep the tables")
+    arguments = parser.parse_args()
+    if arguments.rounds < 2 or arguments.threads < 1:
+        parser.error("--rounds must be at least 2, --threads 1")
+    if arguments.write and arguments.part != "all":
+        parser.error("--write keeps both parts: leave out --part")
+    torch.set_num_threads(arguments.threads)
+    lines = ["# Glow: throughput and memory of training", ""]
+    if arguments.part != "memory":
+        rows = [row for filters in WIDTHS for row in throughput(filters, arguments.rounds)]
+        lines += [
+            f"Images of {'×'.join(map(str, SHAPE))}, batches of {BATCH}, {SCALES} scales of "
+            f"{STEPS} steps, networks of 128 and 512 channels, float32, fused Adam, "
+            f"{arguments.threads} threads. Medians of {arguments.rounds} rounds in turn, quartiles "
+            "in brackets; ratios are to normflows with full 1×1 convolutions, which diffeo has "
+            "here. Peak of a forward and backward pass, without parameters, their gradients and "
+            "the optimizer's state.",
+            "",
+            "| channels | flow | throughput over normflows' | images a second | ms a step "
+            "| peak over normflows' | peak | parameters |",
+            f"| {'--- | ' * 8}".strip(),
+            *rows,
+            "",
+        ]
+    if arguments.part != "throughput":
+        rows = growth(arguments.rounds)
+        depths = " | ".join(f"{depth} steps" for depth in DEPTHS)
+        lines += [
+            "## Memory as it grows deeper",
+            "",
+            f"Images of {'×'.join(map(str, DEEP_SHAPE))}, batches of {DEEP_BATCH}, {SCALES} scales "
+            f"of as many steps each, networks of {DEEP_FILTERS} channels. Peak of a forward and "
+            f"backward pass as above; times are of such a pass at {DEPTHS[-1]} steps a scale, "
+            "ratios to storing.",
+            "",
+            f"| flow | growth | {depths} | time over storing | ms |",
+            f"| {'--- | ' * (len(DEPTHS) + 4)}".strip(),
+            *rows,
+            "",
+            error_of_inverting(),
+            "",
+        ]
+    lines += [
+        f"Made by `python -m benchmarks.images --rounds {arguments.rounds} --threads "
+        f"{arguments.threads} --write`.",
+        "",
+        conditions("diffeo", "normflows", "torch"),
+        "",
+    ]
+    tell("\n".join(lines), RESULTS, arguments.write)
+
+
+if __name__ == "__main__":
+    main()
