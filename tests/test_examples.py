@@ -51,7 +51,7 @@ def pictures(out):
 
 def test_every_page_is_listed():
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    assert len(PAGES) == 7
+    assert len(PAGES) == 8
     for name in PAGES:
         assert f"[`{name}.py`]({name}.py)" in listed
 
