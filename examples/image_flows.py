@@ -28,6 +28,7 @@ from torch import Tensor
 
 from diffeo import Density, Flow, create
 from diffeo.data import digits
+from diffeo.noise import middle_noise
 from diffeo.train import fit
 
 LEVELS, SIDE = 17, 8
@@ -42,7 +43,8 @@ MODELS: dict[str, dict[str, Any]] = {
 
 def manifold(model: Flow, corners: Tensor, ticks: int = 9) -> Tensor:
     """Images (ticks, ticks, 1, 8, 8) on the surface through the latents of four."""
-    z = model.encode(corners)
+    with middle_noise():
+        z = model.encode(corners)
     angle = torch.arange(ticks) * (2 * math.pi / ticks)
     across = angle.cos()[:, None, None] * z[[0, 2]] + angle.sin()[:, None, None] * z[[1, 3]]
     down = angle.cos()[:, None, None] * across[:, 0] + angle.sin()[:, None, None] * across[:, 1]
@@ -58,9 +60,10 @@ def independent_bits(train: Tensor, test: Tensor) -> float:
 
 
 def tiled(images: Tensor) -> Tensor:
-    """A grid (rows, columns, 1, 8, 8) as one picture."""
+    """A grid (rows, columns, 1, 8, 8) as one picture, a pixel of paper around each."""
     rows, columns = images.shape[:2]
-    return images[:, :, 0].permute(0, 2, 1, 3).reshape(rows * SIDE, columns * SIDE)
+    framed = torch.nn.functional.pad(images[:, :, 0], (1, 1, 1, 1))
+    return framed.permute(0, 2, 1, 3).reshape(rows * (SIDE + 2), columns * (SIDE + 2))
 
 
 def show(axes: Any, images: Tensor, title: str) -> None:
