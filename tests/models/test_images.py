@@ -21,6 +21,7 @@ from diffeo.bijections import (
 from diffeo.models import IMAGE_MODELS
 from diffeo.models.image_parts import NoiseOptions, variational
 from diffeo.nets.glow import GlowNet
+from diffeo.noise import fixed_noise
 from diffeo.scalars import SigmoidAffine
 from diffeo.supports import LINE
 from tests.properties import stochastic
@@ -162,6 +163,20 @@ def test_shapes_that_do_not_fit_are_refused(name, shape, words):
 def test_options_that_do_not_fit_are_refused(options, words):
     with pytest.raises((ValueError, TypeError), match=words):
         diffeo.create("glow", shape=(1, 4, 4), **options)
+
+
+@pytest.mark.parametrize("name", ["realnvp", "glow"])
+@pytest.mark.parametrize("logit", [None, False, 0.0, 0.05])
+def test_the_logit_is_kept_with_the_model(name, logit, tmp_path):
+    """Also the one that is usual elsewhere: models differ in theirs."""
+    model = diffeo.create(name, shape=(1, 4, 4), levels=4, scales=1, filters=4, logit=logit)
+    diffeo.save(model, tmp_path / "m")
+    loaded = diffeo.load(tmp_path / "m")
+    x = torch.randint(4, (3, 1, 4, 4)).float()
+    with fixed_noise(0):
+        expected = model.eval().log_prob(x)
+    with fixed_noise(0):
+        assert torch.equal(loaded.log_prob(x), expected)
 
 
 def test_context_of_a_class_and_an_image():

@@ -37,19 +37,23 @@ class Quantized(NamedTuple):
     logit: float | bool = 0.0
     noise: Mapping[str, Any] = {}
 
-    def told(self) -> dict[str, Any]:
-        """What is not as it is where nothing is said; nothing where there are no whole numbers."""
+    def told(self, usual_logit: float | bool) -> dict[str, Any]:
+        """What is to be kept of it, to make the same again: what is not as where nothing is said.
+
+        Nothing where there are no whole numbers. A logit is kept wherever models differ in theirs.
+        """
         usual = Quantized._field_defaults
         found = {key: value for key, value in self._asdict().items() if value != usual[key]}
         # False == 0.0, which is another thing here.
-        found |= {"logit": False} if self.logit is False else {}
+        if self.logit is False or usual_logit is False or usual_logit != usual["logit"]:
+            found["logit"] = self.logit
         return found if self.levels is not None else {}
 
 
 def front(
     name: str,
     shape: Shape,
-    quantized: "Quantized",
+    quantized: Quantized,
     *,
     supports: Supports | None,
     standardize: bool,

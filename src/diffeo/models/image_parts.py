@@ -15,7 +15,7 @@ from diffeo.bijections.fixed import Logit
 from diffeo.bijections.normalization import ActNorm, BatchNorm
 from diffeo.bijections.partition import Channels, Checkerboard, Partition
 from diffeo.bijections.variational import VariationalDequantize
-from diffeo.contexts import ContextArgument, ContextShape, Shape, as_context_shape, known_shape
+from diffeo.contexts import ContextArgument, ContextShape, Shape, known_shape
 from diffeo.models.parts import NORMALIZATIONS, one_of
 from diffeo.nets.gated_attention import GatedAttentionNet
 from diffeo.nets.mlp import MLP
@@ -108,11 +108,6 @@ def image_normalization(name: str, normalization: str, shape: Sequence[int]) -> 
         return []
     shared = (shape[0], *[None] * (len(shape) - 1))
     return [BatchNorm(shared) if normalization == "batch" else ActNorm(shared)]
-
-
-def declared_context(context: ContextArgument) -> ContextShape:
-    """The declared context of a model of images; its convolutions check the rest."""
-    return as_context_shape(context)
 
 
 class NoiseOptions(NamedTuple):

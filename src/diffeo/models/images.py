@@ -12,7 +12,7 @@ from diffeo.bijections.multiscale import MultiScale
 from diffeo.bijections.normalization import ActNorm
 from diffeo.bijections.partition import Channels, Checkerboard
 from diffeo.bijections.squeeze import Flatten, Squeeze
-from diffeo.contexts import ContextArgument
+from diffeo.contexts import ContextArgument, as_context_shape
 from diffeo.density import Density, Flow
 from diffeo.models.coupling import DINH_2014, DINH_2016, KINGMA_2018
 from diffeo.models.coupling import nice as nice_of_vectors
@@ -20,7 +20,6 @@ from diffeo.models.image_parts import (
     MakeNet,
     attentive,
     convolutional,
-    declared_context,
     image_coupling,
     image_normalization,
     image_shape,
@@ -137,7 +136,7 @@ def realnvp(
     if scales is not None:
         at_least("realnvp", 1, scales=scales)
     squeezes = squeezes_of("realnvp", event, None if scales is None else scales - 1, most=2)
-    declared, dims = declared_context(context), len(event) - 1
+    declared, dims = as_context_shape(context), len(event) - 1
 
     def coupling(board: bool, index: int, shape: Sequence[int], width: int) -> list[Bijection]:
         kind = Checkerboard if board else Channels
@@ -224,7 +223,7 @@ def glow(
     one_of("glow", "linear", linear, LINEARS)
     count, declared, dims = (
         squeezes_of("glow", event, scales, most=3),
-        declared_context(context),
+        as_context_shape(context),
         len(event) - 1,
     )
     if not count:
@@ -308,7 +307,7 @@ def flowpp(
     dims = len(event) - 1
     make = attentive(
         dims,
-        context=declared_context(context),
+        context=as_context_shape(context),
         filters=filters,
         blocks=blocks,
         attention=attention,
@@ -351,7 +350,7 @@ def _image_flow(
     bijection = MultiScale(event, *scales)
     latent = bijection.output_shape(event)
     made: Density = {"normal": Normal, "logistic": Logistic, "student_t": StudentT}[base](latent)  # type: ignore[arg-type]
-    return Flow(made, bijection, context=declared_context(context))  # type: ignore[arg-type]
+    return Flow(made, bijection, context=as_context_shape(context))  # type: ignore[arg-type]
 
 
 def _bounded(make: MakeNet) -> MakeNet:

@@ -194,7 +194,7 @@ def create(
     }
     common = {
         "context": _plain(name, "context", context),
-        **{key: _plain(name, key, value) for key, value in quantized.told().items()},
+        **{key: _plain(name, key, value) for key, value in quantized.told(entry.logit).items()},
         "supports": None if supports is None else _plain(name, "supports", supports),
         "standardize": standardize or None,
         "marginals": marginals,
