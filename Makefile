@@ -28,7 +28,7 @@ setup: $(VENV)/.installed ## Make .venv and install diffeo into it (once; again 
 demo: $(VENV)/.installed-app ## Train a flow on the digits that scikit-learn ships: samples, scores, pictures
 	$(BIN)/diffeo demo
 
-test: $(VENV)/.installed ## Run the tests: every class at least once (4 minutes on 2 cores)
+test: $(VENV)/.installed ## Run the tests: every class at least once (5 minutes on 2 cores)
 	$(PYTEST) $(ARGS) $(TESTED)
 
 test-all: $(VENV)/.installed ## Run the whole matrix of tests, with an installation from PyPI in it
