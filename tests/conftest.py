@@ -18,13 +18,14 @@ if TYPECHECK:
     from beartype import BeartypeConf
     from beartype.claw import beartype_package
 
-    # Some register torch's operators, which a checked function is not; commands import what their
-    # annotations name only when they run.
+    # Some register torch's operators, which a checked function is not, or name types that they
+    # never import; commands import what their annotations name only when they run.
     beartype_package(
         "diffeo",
         conf=BeartypeConf(
             claw_skip_package_names=(
                 *("diffeo.noise", "diffeo.nets.masked", "diffeo.scalars.spline_fast"),
+                *("diffeo.scalars.spline_kernel", "diffeo.scalars.spline_planes"),
                 "diffeo.cli",
             ),
             is_pep484_tower=True,  # a whole number is a float to every type checker

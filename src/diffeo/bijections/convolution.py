@@ -13,8 +13,8 @@ from diffeo.bijections.linear import (
     QRLinear,
     without_autocast,
 )
-from diffeo.bijections.squeeze import check_dims
 from diffeo.contexts import Context
+from diffeo.nets.convolution import check_dims
 
 FORMS = ("full", "lu", "qr", "reverse", "permutation")
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from diffeo.bijections.base import Bijection, zero_ladj
 from diffeo.contexts import Context, Shape, as_shape, known_shape
+from diffeo.nets.convolution import check_dims
 
 
 class Squeeze(Bijection):
@@ -142,9 +143,3 @@ class Flatten(Bijection):
     def extra_repr(self) -> str:
         """The shape before."""
         return f"shape={self.event_shape}"
-
-
-def check_dims(owner: str, dims: int) -> None:
-    """Refuses numbers of dimensions of space other than 1, 2 and 3."""
-    if dims not in (1, 2, 3) or isinstance(dims, bool):
-        raise ValueError(f"{owner}: dims must be 1, 2 or 3, got {dims!r}")

@@ -66,11 +66,9 @@ def front(
         ValueError: if a value is out of range, or both levels and supports are given.
     """
     known = known_shape(name, shape)
-    parts: list[Bijection] = []
-    if quantized.levels is not None:
-        if supports is not None:
-            raise ValueError(f"{name}: give either levels or supports")
-        parts += continuous(name, known, quantized)
+    if quantized.levels is not None and supports is not None:
+        raise ValueError(f"{name}: give either levels or supports")
+    parts = continuous(name, known, quantized)
     if supports is not None and (onto := onto_line(name, features_of(name, shape), supports)):
         parts.append(onto)
     if standardize:
@@ -82,9 +80,10 @@ def front(
 
 
 def continuous(name: str, shape: tuple[int, ...], quantized: Quantized) -> list[Bijection]:
-    """Whole numbers onto the line: noise, and a logit or a change of scale."""
+    """Whole numbers onto the line: noise, and a logit or a change of scale; nothing for others."""
     levels, dequantization, logit, noise = quantized
-    assert levels is not None, "asked for whole numbers"
+    if levels is None:
+        return []
     at_least(name, 2, levels=levels)
     one_of(name, "dequantization", dequantization, DEQUANTIZATIONS)
     if logit is True:

@@ -94,10 +94,8 @@ def prior_given_rest(shape: Sequence[int], context: ContextArgument) -> Coupling
 def last_prior(shape: Sequence[int], context: ContextShape, hidden: int) -> Elementwise:
     """The prior of what is left at the end: learned means and scales, which a vector shifts."""
     net = None
-    if isinstance(context, tuple) and len(context) == 1:
-        width = context[0]
-        assert width is not None, "a vector's extent is known"
-        net = MLP(0, (*shape, 2), (hidden,), context=width)
+    if isinstance(context, tuple) and len(context) == 1 and context[0] is not None:
+        net = MLP(0, (*shape, 2), (hidden,), context=context[0])
     return Elementwise(Affine(), tuple(shape), net)
 
 

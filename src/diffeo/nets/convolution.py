@@ -370,7 +370,7 @@ def as_batch(x: Tensor, batch: Sequence[int]) -> Tensor:
 
 def check_dims(owner: str, dims: int) -> None:
     """Refuses a number of spatial dimensions other than 1, 2 or 3."""
-    if dims not in _MODULES:
+    if dims not in _MODULES or isinstance(dims, bool):
         raise ValueError(f"{owner}: dims must be 1, 2 or 3, got {dims!r}")
 
 
