@@ -6,19 +6,10 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks._overview import write_overview
+from diffeo.hardware import processor
 
 # Some virtual machines announce AMX and do not have it: products in bfloat16 then end the process.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
-
-
-def processor() -> str:
-    """The processor's name, as well as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def conditions(*packages: str) -> str:

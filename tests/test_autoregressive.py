@@ -6,7 +6,7 @@ from diffeo.autoregressive import AutoregressiveDensity, GaussianMixtureHead
 from diffeo.bases import Normal
 from diffeo.bijections import Autoregressive
 from diffeo.density import Flow
-from diffeo.nets.causal import CausalNetwork, Stepper
+from diffeo.nets.causal import MOST_IN_GRAPH, CausalNetwork, Stepper
 from diffeo.nets.made import MADE
 from diffeo.scalars import Affine
 
@@ -99,3 +99,21 @@ def test_samples_carry_their_own_log_prob():
     x, log_prob = model.sample_and_log_prob(7, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(log_prob, model.log_prob(x))
     torch.testing.assert_close(model.sample(7, generator=torch.Generator().manual_seed(0)), x)
+
+
+def test_long_draws_compile_without_their_steps():
+    head = GaussianMixtureHead(2)
+    model = AutoregressiveDensity(MADE(MOST_IN_GRAPH + 4, head.num_params, (8,)), head)
+    sizes = []
+
+    def backend(graph, inputs):
+        sizes.append(len(graph.graph.nodes))
+        return graph
+
+    torch._dynamo.reset()
+    compiled = torch.compile(model.sample_and_log_prob, backend=backend)
+    torch.manual_seed(1)
+    expected = model.sample_and_log_prob(5)
+    torch.manual_seed(1)
+    assert all(map(torch.equal, compiled(5), expected))
+    assert sum(sizes) < MOST_IN_GRAPH + 4, f"graphs of {sizes} operations: steps are among them"

@@ -1,6 +1,7 @@
-"""The overview of what was measured."""
+"""The pages of what was measured."""
 
 from benchmarks._overview import FOLDER, ORDER, OVERVIEW, overview
+from benchmarks.recipes import RESULTS, results
 
 
 def test_the_overview_is_made_of_what_is_kept():
@@ -15,3 +16,7 @@ def test_every_result_is_one_that_a_benchmark_keeps():
     assert [
         name for name in kept if f"{name}.md" not in scripts and f'"{name}"' not in scripts
     ] == []
+
+
+def test_the_page_of_recipes_is_made_of_them():
+    assert RESULTS.read_text() == results(), "run `python -m benchmarks.recipes`"

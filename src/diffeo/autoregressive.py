@@ -11,7 +11,7 @@ from diffeo.contexts import Context
 from diffeo.density import Density
 from diffeo.draws import Noise
 from diffeo.gaussian_mixture import draw_mixture, mixture_log_density
-from diffeo.nets.causal import CausalNetwork
+from diffeo.nets.causal import CausalNetwork, outside_graph
 from diffeo.scalars.affine import soft_bound
 from diffeo.supports import LINE, Support
 
@@ -81,6 +81,8 @@ class AutoregressiveDensity(Density):
     """p(x|c) = Π_i p(x_i | x_{<i}, c), each factor a head's, its parameters a causal network's.
 
     Scoring is one parallel pass; sampling steps through the positions at about the same total cost.
+    `torch.compile` leaves more steps than `diffeo.nets.causal.MOST_IN_GRAPH` as they are, between
+    graphs.
 
     Args:
         net: causal network with the head's number of parameters a value.
@@ -141,11 +143,26 @@ class AutoregressiveDensity(Density):
         score: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """A value at each position in turn, and the log-probability of all if asked for."""
+        positions = self.net.positions_of(shape)
+        arguments = (batch, positions, context, temperature, generator, score)
+        if outside_graph(positions):
+            return torch.compiler.disable(self._steps)(*arguments)  # type: ignore
+        return self._steps(*arguments)
+
+    def _steps(
+        self,
+        batch: tuple[int, ...],
+        positions: int,
+        context: Context,
+        temperature: float,
+        generator: Generator | None,
+        score: bool,
+    ) -> tuple[Tensor, Tensor | None]:
         state = self.net.stepper(batch, context)
         values: Tensor | None = None
         drawn: list[Tensor] = []
         total: Tensor | None = None
-        for _ in range(self.net.positions_of(shape)):
+        for _ in range(positions):
             params, state = state.step(values)
             values = self.head.sample(params, temperature, generator)
             drawn.append(values)

@@ -1,6 +1,7 @@
 """The random numbers that sampling starts from."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -15,15 +16,18 @@ class Noise:
     device: torch.device
     generator: Generator | None
 
+    @property
+    def _source(self) -> dict[str, Any]:
+        # A generator of None is not the same as none to torch.compile, where sizes are symbols.
+        return {} if self.generator is None else {"generator": self.generator}
+
     def normal(self) -> Tensor:
         """N(0, 1)."""
-        return torch.randn(
-            self.size, generator=self.generator, dtype=self.dtype, device=self.device
-        )
+        return torch.randn(self.size, dtype=self.dtype, device=self.device, **self._source)
 
     def uniform(self) -> Tensor:
         """U(0, 1), never 0 or 1, whose logarithms are finite."""
-        u = torch.rand(self.size, generator=self.generator, dtype=self.dtype, device=self.device)
+        u = torch.rand(self.size, dtype=self.dtype, device=self.device, **self._source)
         half_eps = torch.finfo(self.dtype).eps / 2
         return u.clamp(min=half_eps, max=1 - half_eps)
 

@@ -1,11 +1,14 @@
-"""The two ways of an autoregressive inverse's gradient, and what the map says of itself."""
+"""The two ways of an autoregressive inverse's gradient, compiling it, and what the map says."""
 
 import pytest
 import torch
 from torch import nn
 
-from diffeo.bijections import Autoregressive
+from diffeo.bases import Normal
+from diffeo.bijections import Autoregressive, Chain
+from diffeo.density import Flow
 from diffeo.nets import MADE
+from diffeo.nets.causal import MOST_IN_GRAPH
 from diffeo.scalars import Affine, RationalQuadraticSpline
 
 
@@ -41,3 +44,57 @@ def test_says_so_where_there_is_no_past():
 def test_refuses_a_network_with_other_parameters():
     with pytest.raises(ValueError, match="Affine takes 2 parameters"):
         Autoregressive(Affine(), MADE(3, 5))
+
+
+def long_flow() -> Flow:
+    """Two maps of more positions than compilers are given."""
+    features = MOST_IN_GRAPH + 4
+    maps = [
+        Autoregressive(Affine(), MADE(features, 2, (16, 16), order=order))
+        for order in ("forward", "reverse")
+    ]
+    flow = Flow(Normal(features), Chain(*maps))
+    torch.manual_seed(0)
+    for parameter in flow.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return flow
+
+
+def captured(sizes: list[int]):
+    """A compiler that runs graphs as they are, and notes how many operations they have."""
+
+    def backend(graph, inputs):
+        sizes.append(len(graph.graph.nodes))
+        return graph
+
+    return backend
+
+
+def test_long_draws_compile_without_their_steps():
+    flow, sizes = long_flow(), []
+    torch._dynamo.reset()
+    compiled = torch.compile(flow.sample, backend=captured(sizes))
+    torch.manual_seed(1)
+    expected = flow.sample(5)
+    torch.manual_seed(1)
+    assert torch.equal(compiled(5), expected)
+    assert sum(sizes) < MOST_IN_GRAPH + 4, f"graphs of {sizes} operations: steps are among them"
+
+
+def test_long_draws_have_gradients_when_compiled():
+    flow = long_flow()
+    torch._dynamo.reset()
+    compiled = torch.compile(flow.decode, backend=captured([]))
+    z, parameters = torch.randn(5, flow.bijection.event_shape[0]), list(flow.parameters())
+    expected = torch.autograd.grad(flow.decode(z).square().sum(), parameters)
+    found = torch.autograd.grad(compiled(z).square().sum(), parameters)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.slow
+def test_the_real_compiler_makes_long_draws():
+    flow = long_flow()
+    torch._dynamo.reset()
+    z = torch.randn(5, flow.bijection.event_shape[0])
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(flow.decode)(z), flow.decode(z))

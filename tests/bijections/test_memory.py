@@ -14,6 +14,7 @@ from diffeo.bijections import (
     Coupling,
     Dequantize,
     Inverse,
+    InvertibleConv,
     Logit,
     LULinear,
     Permutation,
@@ -100,6 +101,47 @@ def test_named_models_train_with_less(name):
         loss.backward()
     for one, other in zip(plain.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(other.grad, one.grad, rtol=1e-7, atol=1e-9)
+
+
+WRITTEN_OUT = {
+    "actnorm of channels": lambda: ActNorm((3, None, None)),
+    "actnorm of everything": lambda: ActNorm((3, 4, 2)),
+    "1×1 convolution": lambda: InvertibleConv(3),
+}
+
+
+@pytest.mark.parametrize("batch", [(), (5,), (2, 5)])
+@pytest.mark.parametrize("name", WRITTEN_OUT)
+def test_gradients_that_are_written_out_are_autograds(name, batch):
+    part = redraw(WRITTEN_OUT[name](), 0.3).double()
+    draws = torch.randn(3, *batch, 3, 4, 2, dtype=torch.float64)
+    z, of_z, of_ladj = draws[0], draws[1], draws[2].sum((-3, -2, -1))
+    x, again, ladj = part.invert_with_grad(z)
+    expected = torch.autograd.grad((again, ladj), [x, *part.parameters()], (of_z, of_ladj))
+    with torch.no_grad():
+        found_x, of_x, found = part.go_back(z, of_z, of_ladj)
+    for one, other in zip((found_x, of_x, *found), (x, *expected), strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("linear", ["full", "lu", "qr", "reverse"])
+def test_steps_of_glow(linear):
+    options = {"scales": 2, "steps": 2, "filters": 8, "linear": linear}
+    model = redraw(diffeo.create("glow", shape=(3, 8, 4), **options), 0.1).double()
+    model.bijection.scales[0].parts[1].loc.requires_grad_(False)
+    found = []
+    for memory in ("store", "invert"):
+        for scale in model.bijection.scales:
+            scale.memory = memory
+        model.zero_grad()
+        x = torch.linspace(-1, 1, 192, dtype=torch.float64).reshape(2, 3, 8, 4).requires_grad_()
+        model.log_prob(x).sum().backward()
+        found.append([x.grad, *(p.grad for p in model.parameters())])
+    for one, other in zip(*found, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(other, one, rtol=1e-8, atol=1e-9)
 
 
 def test_a_part_that_occurs_twice_gets_both_gradients():

@@ -79,7 +79,7 @@ def pictures():
 @pytest.fixture(autouse=True)
 def _without_pictures(request, monkeypatch):
     if "pictures" not in request.fixturenames:
-        monkeypatch.setattr("diffeo.cli.train._draw", lambda *arguments: None)
+        monkeypatch.setattr("diffeo.cli.train_table.OfTable.draw", lambda *arguments: None)
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def test_evaluate_knows_the_baselines_without_the_training_table(diffeo, trained
     assert set(figures(outcome.out)) == {"maf"}
     assert "no baselines" in outcome.err
     assert (
-        "no scores of held-out rows"
+        "no scores of what was held out"
         in diffeo(
             *("score", "bare", tables / "held out.csv", "--out", "s.csv", "--threshold", 0.1)
         ).mistake
@@ -288,7 +288,8 @@ def test_info_works_on_a_model_saved_from_python(diffeo, empty):
     library.save(library.create("maf", features=2, transforms=1, hidden=(4,)), "m")
     outcome = diffeo("info", "m")
     assert outcome.status == 0 and "event shape" in outcome.out
-    assert "was not trained on a table" in diffeo("sample", "m", "-n", 1, "--out", "s.csv").mistake
+    mistake = diffeo("sample", "m", "-n", 1, "--out", "s.csv").mistake
+    assert "trained neither on a table nor on images" in mistake
 
 
 def test_demo_runs_and_runs_again(diffeo, empty):

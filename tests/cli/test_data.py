@@ -124,7 +124,7 @@ def test_the_folder_of_the_environment(diffeo, empty, mnist, monkeypatch):
         ("data MNIST --to a", "did you mean 'mnist'?"),
         ("data list", "There are 'mnist', 'fashion-mnist', 'cifar10'"),
         ("data mnist", "data: say where, --to FOLDER; or set DIFFEO_DATA to a folder"),
-        ("data --check", "data: name the set; there are mnist, fashion-mnist, cifar10"),
+        ("data --check", "data: name the set; there are mnist, fashion-mnist, cifar10, digits"),
         ("data mnist --to a --check --force", "give --check or --force, not both"),
         ("data mnist --to a --check", "a: there is no such folder; diffeo data mnist --to a fetch"),
         ("data mnist --to file --check", "file: is a file, not a folder"),

@@ -13,7 +13,7 @@ import pytest
 
 import diffeo as library
 from diffeo.cli.errors import CommandError
-from diffeo.cli.train import parse_time
+from diffeo.cli.times import parse_time
 from tests.cli.conftest import QUICK, make_table
 
 GOOD = "temperature,air pressure,power\n1.5,2,3\n4,5.5,6\n7,8,9.5\n"

@@ -81,7 +81,7 @@ def test_other_settings_are_refused(stopped, diffeo, empty, more, expected):
 
 def test_another_table_is_refused(stopped, diffeo, empty):
     make_table(201).to_csv("t.csv", index=False)
-    assert "t.csv is not the table" in diffeo(*train("--resume")).mistake
+    assert "t.csv holds other data" in diffeo(*train("--resume")).mistake
 
 
 def test_a_damaged_checkpoint_is_refused(stopped, diffeo, empty):
@@ -130,7 +130,7 @@ def test_what_a_killed_run_left_is_no_hindrance(diffeo, empty):
     ("what", "error", "status"),
     [
         ("diffeo.table.save", library.io.ModelFileError("a: can't be written: disk full"), 2),
-        ("diffeo.cli.train._draw", RuntimeError("a fault of the program"), None),
+        ("diffeo.cli.train_table.OfTable.draw", RuntimeError("a fault of the program"), None),
     ],
 )
 def test_a_failure_after_the_training_keeps_it(diffeo, empty, monkeypatch, what, error, status):

@@ -56,7 +56,7 @@ def test_every_command_and_option_is_documented(diffeo, name):
 def test_help_of_train_tells_a_models_options(diffeo):
     outcome = diffeo("train", "nsf", "--help")
     assert outcome.status == 0
-    for flag in ("MODEL", "TABLE", "--out", "--bins", "--hidden", "--no-standardize"):
+    for flag in ("MODEL", "DATA", "--out", "--bins", "--hidden", "--no-standardize"):
         assert flag in outcome.out
 
 
@@ -109,9 +109,9 @@ def test_standardisation_is_on_unless_turned_off(name):
 MISTAKES = {
     "trian nsf t.csv": ["'trian'; did you mean train? Commands: train, "],
     "--outt": ["no option is called '--outt'; commands: train, "],
-    "train": ["MODEL", "TABLE", "--out"],
+    "train": ["MODEL", "DATA", "--out"],
     "train nsf t.csv": ["--out"],
-    "train nsf --out a": ["TABLE"],
+    "train nsf --out a": ["DATA"],
     "train nfs t.csv --out a": ["'nfs'", "did you mean 'nsf'"],
     "train nsf t.csv --out a --bisn 3": ["did you mean --bins? There are: ", "--transforms"],
     "train gaussian t.csv --out a --bins 3": ["--bins", "--hidden"],

@@ -106,7 +106,7 @@ def listing(folder):
 
 
 def test_the_registry_is_whole():
-    assert set(SETS) == {"mnist", "fashion-mnist", "cifar10"}
+    assert set(SETS) == {"mnist", "fashion-mnist", "cifar10", "digits"}
     for published in SETS.values():
         assert published.summary and published.licence and published.authors and published.title
         for remote in published.files:
@@ -250,6 +250,19 @@ def test_unknown_names_and_places(tmp_path, digits):
         check("x", tmp_path)
     (tmp_path / "a").write_text("")
     assert "FOLDER: can't be made: is a file" in refusal("mnist", tmp_path / "a")
+
+
+def test_digits_are_written_and_known_again(tmp_path):
+    assert fetch("digits", tmp_path / "d") == tmp_path / "d"
+    counts = [
+        len(read_images(tmp_path / "d", part=part).pixels) for part in ("train", "val", "test")
+    ]
+    assert counts == [1000, 350, 447] and check("digits", tmp_path / "d") == []
+    np.save(tmp_path / "d/val.npy", np.zeros((2, 8, 8), np.uint8))
+    assert check("digits", tmp_path / "d") == [f"{tmp_path / 'd/val.npy'}: holds something else"]
+    assert "--force" in refusal("digits", tmp_path / "d")
+    fetch("digits", tmp_path / "d", force=True)
+    assert check("digits", tmp_path / "d") == []
 
 
 def test_cifar10_is_unpacked(tmp_path, site, cifar):

@@ -158,6 +158,8 @@ def test_holds_the_package_and_nothing_else(wheel: Path):
     }
     assert wanted - set(names) == set()
     assert "diffeo/py.typed" in names
+    recipes = {f"diffeo/recipe_files/{path.name}" for path in (ROOT / "recipes").glob("*.yaml")}
+    assert recipes and recipes - set(names) == set()
 
 
 def test_metadata(wheel: Path):

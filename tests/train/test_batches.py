@@ -39,9 +39,14 @@ def test_a_batch_is_a_function_of_seed_and_step():
 def test_contexts_go_with_their_rows():
     context = {"a": 2 * torch.arange(10.0), "b": torch.arange(10)}
     for x, c, *_ in islice(stream(context=context), 5):
-        assert x.dtype == torch.float32
         assert torch.equal(c["a"], 2 * x[:, 0])
         assert c["b"].dtype == torch.int64
+
+
+def test_rows_keep_their_dtype_and_weights_get_the_models():
+    batch = next(iter(stream(weights=torch.ones(10).double())))
+    assert batch.x.dtype == torch.int64
+    assert batch.weights.dtype == FLOAT
 
 
 def test_small_data_is_one_batch():

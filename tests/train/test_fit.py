@@ -12,6 +12,7 @@ import torch
 
 from diffeo.train import History, TrainingError, TrainingInterrupted, fit
 from diffeo.train.plan import Plan
+from tests.conftest import TYPECHECK
 from tests.train.simple import Bell, exact_optimum
 
 
@@ -453,6 +454,10 @@ def test_history_is_plain_and_can_be_drawn():
         ({"validation": data()[:, :1]}, ValueError, r"fit: validation: x must have shape"),
         ({"max_steps": 0}, ValueError, "max_steps must be a whole number of at least 1, got 0"),
         ({"batch_size": 0}, ValueError, "batch_size must be a whole number"),
+        pytest.param(
+            *({"batch_size": None}, ValueError, "batch_size must be a whole number.*got None"),
+            marks=pytest.mark.skipif(TYPECHECK, reason="gives an argument of a wrong type"),
+        ),
         ({"learning_rate": -1.0}, ValueError, "learning_rate must be positive"),
         ({"learning_rate": math.inf}, ValueError, "learning_rate must be positive, got inf"),
         ({"clip": 0}, ValueError, "clip must be positive, got 0"),

@@ -47,6 +47,7 @@ def gradients_are_those_of_the_joined_batch(pair):
         tolerance = 1e-12 if dtype == torch.float64 else 1e-6
         for found in pair[0]:
             close(found["gradients"][kind], alone, atol=tolerance, rtol=0)
+            close(found["parts"][kind], alone, atol=tolerance, rtol=0)
 
 
 def weights_are_equal_and_those_of_one_process(pair):
@@ -55,6 +56,8 @@ def weights_are_equal_and_those_of_one_process(pair):
     assert first["validation"] == second["validation"]
     alone, history, _ = together.trained()
     close(first["trained"], alone, atol=1e-9, rtol=0)
+    assert first["accumulated"] == second["accumulated"]
+    close(first["accumulated"], alone, atol=1e-9, rtol=0)
     assert first["validation"] == pytest.approx(history.validation, abs=1e-9)
     assert first["rows"] == history.rows
 
@@ -77,11 +80,18 @@ def what_one_skips_all_skip_and_the_first_tells(pair):
 def only_the_first_reports_logs_and_writes(pair):
     found, folder, done = pair
     assert [each["told"] for each in found] == [[0, 10, 20, 30, 40], []]
+    assert [each["watched"] for each in found] == [[0, 10, 20, 30, 40], []]
     assert (folder / "logs0" / "metrics.csv").exists()
     assert not (folder / "logs1").exists()
     assert {p.name for p in folder.iterdir()} == {"0.json", "1.json", "a", "b", "logs0"}
     assert done.stdout == ""
     assert "find_unused" not in done.stderr
+
+
+def each_augments_with_noise_of_its_own(pair):
+    first, second = (found["noise"] for found in pair[0])
+    assert len(first) == len(second) == 3
+    assert not set(first) & set(second)
 
 
 def different_data_are_refused(pair):
@@ -97,6 +107,7 @@ def test_two_processes_train_as_one(pair):
     a_signal_to_one_ends_both_and_both_resume(pair)
     what_one_skips_all_skip_and_the_first_tells(pair)
     only_the_first_reports_logs_and_writes(pair)
+    each_augments_with_noise_of_its_own(pair)
     different_data_are_refused(pair)
 
 
@@ -131,3 +142,7 @@ def test_a_batch_too_small_to_share_is_refused(launched):
 
     with pytest.raises(ValueError, match="batch of 2 rows can't be shared by 3 processes"):
         fit(Bell(2), torch.randn(50, 2), batch_size=2)
+    with pytest.raises(
+        ValueError, match=r"a process's share of a batch, 3 rows, can't be .* 4 parts"
+    ):
+        fit(Bell(2), torch.randn(50, 2), batch_size=11, accumulate=4)

@@ -36,7 +36,7 @@ def weights(rows):
     return torch.linspace(0.1, 3, rows)
 
 
-def gradients(dtype, weighted, name):
+def gradients(dtype, weighted, name, accumulate=1):
     """The gradients of the first step, on a batch that two can't share evenly."""
     model, x = flow(dtype, name=name), data(dtype=dtype)
     fit(
@@ -45,6 +45,7 @@ def gradients(dtype, weighted, name):
         weights=weights(len(x)) if weighted else None,
         max_steps=1,
         batch_size=31,
+        accumulate=accumulate,
         clip=None,
         progress=False,
         device="cpu",
@@ -121,6 +122,7 @@ def refused():
 def everything(folder):
     """All of it as plain values."""
     found = {"gradients": [gradients(*kind) for kind in KINDS]}
+    found["parts"] = [gradients(*kind, accumulate=4) for kind in KINDS]
     # Each process begins with weights of its own: those of the first count.
     found["trained"], history, found["told"] = trained(
         folder / "a", seed=RANK, log_dir=folder / f"logs{RANK}"
@@ -128,6 +130,13 @@ def everything(folder):
     found["validation"], found["rows"] = history.validation, history.rows
     found["interrupted"], found["resumed"] = interrupted(folder / "b")
     found["skipping"] = skipping()
+    found["watched"] = watched = []
+    found["accumulated"] = trained(
+        accumulate=4, watch=lambda model, history: watched.append(history.steps[-1])
+    )[0]
+    # Both processes would give the same rows the same noise, were it not their own.
+    found["noise"] = noise = []
+    fit(Bell(2), data(), augment=lambda x: noise.append(float(torch.rand(()))) or x, max_steps=3)
     return found
 
 

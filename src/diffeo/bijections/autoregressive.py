@@ -9,7 +9,7 @@ from diffeo.bijections.base import Bijection
 from diffeo.bijections.elementwise import sum_event
 from diffeo.bijections.jacobi import JacobiSolution, iterate
 from diffeo.contexts import Context, select_context
-from diffeo.nets.causal import CausalNetwork
+from diffeo.nets.causal import CausalNetwork, outside_graph
 from diffeo.scalars.base import ScalarMap
 from diffeo.solvers import has_values, is_traced
 
@@ -33,7 +33,8 @@ class Autoregressive(Bijection):
     which that does not come to an end are stepped through. "auto" does so, and gives up sooner,
     where events are at most twice as many as positions, since steps are slow then, and otherwise
     steps. Where values can't be looked at (compilers, `torch.func`), numbers are shorter than
-    float32, or units are dropped in training, all of them step.
+    float32, or units are dropped in training, all of them step. `torch.compile` leaves an inverse
+    of more than `diffeo.nets.causal.MOST_IN_GRAPH` positions as it is, between graphs.
 
     The inverse is differentiable: up to `unroll` positions the steps themselves are recorded, and
     the solver is always "step". Beyond, gradients come from the implicit function theorem: Jᵀw = v
@@ -80,6 +81,11 @@ class Autoregressive(Bijection):
         return z, sum_event(ladj, self.event_dim)
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        if outside_graph(self._positions(z)):
+            return torch.compiler.disable(self._invert)(z, context)  # type: ignore
+        return self._invert(z, context)
+
+    def _invert(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         if is_traced() or (torch.is_grad_enabled() and self._positions(z) <= self.unroll):
             return self._step(z, context)
         x, ladj = self._solve(z, context)
@@ -163,8 +169,8 @@ class Autoregressive(Bijection):
             values, log_slope = self.scalar.inverse(position, params.to(z.dtype))
             solved.append(values)
             slopes.append(log_slope)
-        x = self.net.from_positions(torch.stack(solved, dim=-2))
-        return x, torch.stack(slopes, dim=-2).sum((-2, -1))
+        x = self.net.from_positions(torch.stack(solved).movedim(0, -2))
+        return x, torch.stack(slopes).sum((0, -1))
 
     def _with_implicit_gradient(self, x: Tensor, z: Tensor, context: Context) -> Tensor:
         """x again, with dx = J⁻¹(dz − ∂f/∂θ dθ)."""

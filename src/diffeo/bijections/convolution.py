@@ -13,13 +13,15 @@ from diffeo.bijections.linear import (
     QRLinear,
     without_autocast,
 )
+from diffeo.bijections.memory import WrittenOut
 from diffeo.contexts import Context
 from diffeo.nets.convolution import check_dims
+from diffeo.numerics import widen
 
 FORMS = ("full", "lu", "qr", "reverse", "permutation")
 
 
-class InvertibleConv(Bijection):
+class InvertibleConv(WrittenOut):
     """Glow's invertible 1×1 convolution: z_p = W x_p at every position p of space.
 
     log|det| = N log|det W|, N being the number of positions. Inverse: x_p = W⁻¹ z_p.
@@ -72,14 +74,48 @@ class InvertibleConv(Bijection):
         self.event_dim = dims + 1
 
     def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        rows, log_det = self.linear(self._rows_of_one(x))
-        return self._at_every_position(rows.mT, x), self._ladj(log_det[0], x)
+        matrix, log_det = self._matrix(x)
+        return self._at_every_position(matrix, x), self._ladj(log_det, x)
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        rows, log_det = self.linear.inverse(self._rows_of_one(z))
-        return self._at_every_position(rows.mT, z), self._ladj(log_det[0], z)
+        matrix, log_det = self._matrix(z)
+        return self._at_every_position(self._inverted(matrix), z), self._ladj(-log_det, z)
 
-    def _rows_of_one(self, x: Tensor) -> Tensor:
+    @property
+    def goes_back(self) -> bool:
+        """With any matrix, which is a parameter itself."""
+        return isinstance(self.linear, FullLinear)
+
+    def go_back(
+        self, z: Tensor, of_z: Tensor, of_ladj: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """∂x_p = Wᵀ ∂z_p; ∂W = Σ_p ∂z_p x_pᵀ + N W⁻ᵀ Σ ∂ladj."""
+        (matrix,) = self.parameters()
+        inverse = self._inverted(matrix)
+        x = self._at_every_position(inverse, z)
+        of_x = self._at_every_position(matrix.mT, of_z)
+        with without_autocast(z):
+            of_matrix = torch.bmm(self._flat(of_z), self._flat(x).mT).sum(0)
+        of_log_det = of_ladj.sum() * self._positions(z)
+        return x, of_x, [of_matrix + of_log_det * inverse.mT]
+
+    def _matrix(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """W and log|det W|."""
+        if isinstance(self.linear, FullLinear):
+            with without_autocast(x):
+                return self.linear.weight, torch.linalg.slogdet(self.linear.weight).logabsdet
+        rows, log_det = self.linear(self._unit_vectors(x))
+        return rows.mT, log_det[0]
+
+    def _inverted(self, matrix: Tensor) -> Tensor:
+        """W⁻¹."""
+        if isinstance(self.linear, FullLinear):
+            # Rounded once: what it is off by is the same at every position, and adds up in depth.
+            # This form does not raise where W is singular.
+            return torch.linalg.inv_ex(widen(matrix)).inverse.to(matrix.dtype)
+        return self.linear.inverse(self._unit_vectors(matrix))[0].mT
+
+    def _unit_vectors(self, x: Tensor) -> Tensor:
         # What a linear map makes of them are the columns of its matrix, in O(C³): little beside
         # the O(N C²) of applying it.
         reference = next(self.linear.parameters(), x)
@@ -88,15 +124,21 @@ class InvertibleConv(Bijection):
 
     def _at_every_position(self, matrix: Tensor, x: Tensor) -> Tensor:
         """The matrix at every position: one product an image, faster than a convolution."""
-        batch, space = math.prod(x.shape[: -self.event_dim]), math.prod(x.shape[-self.dims :])
+        flat = self._flat(x)
         with without_autocast(x):
-            flat = x.reshape(batch, self.channels, space)
-            matrix = matrix.to(x.dtype).expand(batch, self.channels, self.channels)
-            return torch.bmm(matrix, flat).reshape(x.shape)
+            matrices = matrix.to(x.dtype).expand(flat.shape[0], *matrix.shape)
+            return torch.bmm(matrices, flat).reshape(x.shape)
+
+    def _flat(self, x: Tensor) -> Tensor:
+        """One batch of images whose positions are in a row."""
+        batch = math.prod(x.shape[: -self.event_dim])
+        return x.reshape(batch, self.channels, self._positions(x))
+
+    def _positions(self, x: Tensor) -> int:
+        return math.prod(x.shape[-self.dims :])
 
     def _ladj(self, log_det: Tensor, x: Tensor) -> Tensor:
-        cut = x.dim() - self.event_dim
-        return (log_det * math.prod(x.shape[cut + 1 :])).expand(x.shape[:cut])
+        return (log_det * self._positions(x)).expand(x.shape[: -self.event_dim])
 
     def extra_repr(self) -> str:
         """Channels and form."""

@@ -70,14 +70,14 @@ class Coupling(Bijection):
     def invert_with_grad(self, z: Tensor, context: Context = None) -> tuple[Tensor, Tensor, Tensor]:
         """As the base class says, in one pass through the conditioner."""
         x = z.detach().clone().requires_grad_()
-        kept, _ = self.partition.split(x)
+        kept, changed = self.partition.split(x)
         params = self.net(kept, context).to(x.dtype)
         with torch.no_grad():
-            kept_values, changed = self.partition.split(z)
-            changed, _ = self.scalar.inverse(changed, params)
+            found, _ = self.scalar.inverse(changed, params)
             # What the conditioner looked at stays what it was: autograd need not know.
-            x.data.copy_(self.partition.merge(kept_values, changed))
-        changed, ladj = self.scalar(self.partition.split(x)[1], params)
+            changed.data.copy_(found)
+            x.data.copy_(self.partition.merge(kept, found))
+        changed, ladj = self.scalar(changed, params)
         ladj = sum_event(ladj, len(self.partition.changed_shape))
         return x, self.partition.merge(kept, changed), ladj
 

@@ -1,7 +1,9 @@
 """Training memory that does not grow with depth: what a chain forgets, backward recomputes."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,6 +14,26 @@ from diffeo.contexts import Context
 from diffeo.noise import RandomState
 
 Note = Callable[[Tensor], None]
+
+
+class WrittenOut(Bijection):
+    """A bijection without context whose gradients are written out: cheaper than autograd's."""
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether they are, with the options it has."""
+        return True
+
+    @abstractmethod
+    def go_back(
+        self, z: Tensor, of_z: Tensor, of_ladj: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """x = f⁻¹(z), and the gradients in x and in every parameter, in their order.
+
+        Args:
+            z: the output, (*batch, *event).
+            of_z, of_ladj: the gradients in both outputs.
+        """
 
 
 class Trail:
@@ -42,12 +64,12 @@ class Recomputed:
 
     def __init__(self, part: Bijection, trail: Trail) -> None:
         self.part, self.trail, self.first, self.last = part, trail, False, False
+        self.learned = [parameter for parameter in part.parameters() if parameter.requires_grad]
 
     def __call__(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """z and the log-determinant."""
         given = _tensors_of(context) if self.part.context_shape is not None else []
-        learned = [parameter for parameter in self.part.parameters() if parameter.requires_grad]
-        return _Recompute.apply(self, context, len(given), x, *given, *learned)  # type: ignore[return-value]
+        return _Recompute.apply(self, context, len(given), x, *given, *self.learned)  # type: ignore[return-value]
 
 
 def forgetful(parts: Sequence[Bijection], invert: bool, note: Note) -> list[Bijection | Recomputed]:
@@ -77,7 +99,7 @@ def forgetful(parts: Sequence[Bijection], invert: bool, note: Note) -> list[Bije
 def takes_gradients(part: Bijection, x: Tensor, context: Context) -> bool:
     """Whether anything that the part's output depends on takes gradients."""
     given = _tensors_of(context) if part.context_shape is not None else []
-    return any(tensor.requires_grad for tensor in (x, *given, *part.parameters()))
+    return any(tensor.requires_grad for tensor in chain((x, *given), part.parameters()))
 
 
 class _Recompute(torch.autograd.Function):
@@ -109,6 +131,10 @@ class _Recompute(torch.autograd.Function):
         part, trail = step.part, step.trail
         saved = list(ctx.saved_tensors)
         end = saved.pop(0) if step.first or step.last else trail.output
+        if not step.first and isinstance(part, WrittenOut) and part.goes_back:
+            trail.output, of_x, found = part.go_back(end, grad, grad_ladj)
+            pairs = zip(part.parameters(), found, strict=True)
+            return None, None, None, of_x, *(of for p, of in pairs if p.requires_grad)
         needed = ctx.needs_input_grad[3:]
         given = [
             tensor.detach().requires_grad_(needs)
@@ -126,8 +152,7 @@ class _Recompute(torch.autograd.Function):
             true = z.detach()
             trail.note(((trail.output - true).abs() / (1 + true.abs())).amax())
         trail.output = x.detach()
-        learned = [parameter for parameter in part.parameters() if parameter.requires_grad]
-        found = _gradients((z, ladj), (grad, grad_ladj), [x, *given, *learned])
+        found = _gradients((z, ladj), (grad, grad_ladj), [x, *given, *step.learned])
         if found[0] is None and needed[0]:  # rounding's output does not change with its input
             found[0] = torch.zeros_like(x)
         return None, None, None, *found

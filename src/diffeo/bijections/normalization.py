@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from diffeo.bijections.base import Bijection, Recompute
-from diffeo.bijections.elementwise import sum_event
+from diffeo.bijections.memory import WrittenOut
 from diffeo.contexts import Context, Shape, as_shape
 from diffeo.scalars.affine import soft_bound
 
@@ -67,7 +67,7 @@ class Standardize(Bijection):
         return super().initialize(x, context)
 
 
-class ActNorm(Bijection):
+class ActNorm(WrittenOut):
     """A learned shift and scale that start from data: z = eˢ (x − m); log|det| = Σ s_i.
 
     Inverse: x = m + e⁻ˢ z. s = a / (1 + |a| / B) lies in (−B, B). The first call of `initialize`
@@ -114,7 +114,18 @@ class ActNorm(Bijection):
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         log_scale = soft_bound(self.raw_log_scale, self.log_scale_bound)
-        return self.loc + z * (-log_scale).exp(), -_sum(log_scale, z, self.event_dim)
+        return self.loc + z / log_scale.exp(), -_sum(log_scale, z, self.event_dim)
+
+    def go_back(
+        self, z: Tensor, of_z: Tensor, of_ladj: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """∂x = eˢ ∂z; ∂m = −Σ ∂x; ∂s = Σ z ∂z + N Σ ∂ladj, N elements sharing each s."""
+        scale = soft_bound(self.raw_log_scale, self.log_scale_bound).exp()
+        slope = (1 + self.raw_log_scale.abs() / self.log_scale_bound) ** -2
+        shared, repeats = self.loc.shape, _repeats(self.loc, z, self.event_dim)
+        of_x = of_z * scale
+        of_log_scale = (z * of_z).sum_to_size(shared) + repeats * of_ladj.sum()
+        return self.loc + z / scale, of_x, [-of_x.sum_to_size(shared), slope * of_log_scale]
 
     def initialize(self, x: Tensor, context: Context = None) -> Tensor:
         """Sets shift and scale from x, over its batch dimensions, unless that was done before."""
@@ -272,8 +283,12 @@ def _scale(var: Tensor) -> Tensor:
 
 def _sum(values: Tensor, x: Tensor, event_dim: int) -> Tensor:
     """The sum over the event of what is shared along some of it, for every element of the batch."""
-    cut = x.dim() - event_dim
-    return sum_event(values.expand(x.shape[cut:]), event_dim).expand(x.shape[:cut])
+    return (values.sum() * _repeats(values, x, event_dim)).expand(x.shape[: x.dim() - event_dim])
+
+
+def _repeats(values: Tensor, x: Tensor, event_dim: int) -> int:
+    """How many elements of the event share each of the values."""
+    return math.prod(x.shape[x.dim() - event_dim :]) // values.numel()
 
 
 def _shared_shape(shape: Shape) -> tuple[int, ...]:

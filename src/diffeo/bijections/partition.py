@@ -41,12 +41,13 @@ class Halves(Partition):
         super().__init__()
         self.event_shape = (_positive("Halves", features),)
         self.cut, self.flip = features // 2, flip and features > 1
+        self._sizes = [self.cut, features - self.cut]
         first, second = (self.cut,), (features - self.cut,)
         self.kept_shape, self.changed_shape = (second, first) if self.flip else (first, second)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The halves, the kept one first."""
-        first, second = x[..., : self.cut], x[..., self.cut :]
+        first, second = x.split(self._sizes, dim=-1)
         return (second, first) if self.flip else (first, second)
 
     def merge(self, kept: Tensor, changed: Tensor) -> Tensor:
@@ -156,13 +157,14 @@ class Channels(Partition):
         super().__init__()
         self.event_shape = (channels, *space) = _image("Channels", shape)
         self.cut, self.flip = channels // 2, flip and channels > 1
+        self._sizes = [self.cut, channels - self.cut]
         self._axis = -len(self.event_shape)
         first, second = (self.cut, *space), (channels - self.cut, *space)
         self.kept_shape, self.changed_shape = (second, first) if self.flip else (first, second)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The halves, the kept one first."""
-        first, second = x.tensor_split([self.cut], dim=self._axis)
+        first, second = x.split(self._sizes, dim=self._axis)
         return (second, first) if self.flip else (first, second)
 
     def merge(self, kept: Tensor, changed: Tensor) -> Tensor:

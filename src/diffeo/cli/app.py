@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from diffeo.cli.commands import COMMANDS
 from diffeo.cli.console import Console, told_plainly
 from diffeo.cli.errors import Terminated, status_of
 from diffeo.cli.words import parse
@@ -33,8 +32,7 @@ def run(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> None:
     command = parse(arguments)
     if command is not None:
-        name = next(key for key, kind in COMMANDS.items() if isinstance(command, kind))
-        handler = importlib.import_module(f"diffeo.cli.{name}")
+        handler = importlib.import_module(f"diffeo.cli.{arguments[0]}")
         console = Console(quiet=command.quiet, json=command.json)
         console.words = arguments
         with told_plainly(console):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from diffeo.data.columns import Columns, Encoded
     from diffeo.density import Density
+    from diffeo.image_model import ImageModel
     from diffeo.table import Table
 
 BASELINES = {"gaussian": "full-covariance Gaussian", "independent": "independent columns"}
@@ -90,25 +91,65 @@ def prepare(command: Computed, console: Console) -> str:
     return choose_device(command.device, console)
 
 
-def load_table(folder: Path, device: str) -> "tuple[Table, dict[str, Any]]":
-    """A model of a table, and the whole configuration.
+def load_model(folder: Path, device: str) -> "tuple[Table | ImageModel, dict[str, Any]]":
+    """A model of a table or of images, and the whole configuration.
 
     Raises:
         ModelFileError: if the folder is not a model.
-        CommandError: if it is a model of something else than a table.
+        CommandError: if it is a model of something else.
     """
+    from diffeo.density import Density
     from diffeo.io import read_config
-    from diffeo.table import Table, load
+    from diffeo.table import load
 
     check_finished(folder)
     config = read_config(folder)
-    table = load(folder, device)
-    if not isinstance(table, Table):
+    model = load(folder, device)
+    if isinstance(model, Density):
         raise CommandError(
-            f"{folder}: the model was not trained on a table, so its columns have no names; "
-            "use it from Python: diffeo.load"
+            f"{folder}: the model was trained neither on a table nor on images, so its elements "
+            "have no names; use it from Python: diffeo.load"
         )
-    return table, config
+    return model, config
+
+
+def load_table(folder: Path, device: str) -> "tuple[Table, dict[str, Any]]":
+    """A model of a table, as `load_model`.
+
+    Raises:
+        CommandError: if it is a model of something else, too.
+    """
+    from diffeo.table import Table
+
+    model, config = load_model(folder, device)
+    if not isinstance(model, Table):
+        raise CommandError(f"{folder}: is a model of images, and this command is for tables")
+    return model, config
+
+
+def load_images(folder: Path, device: str) -> "tuple[ImageModel, dict[str, Any]]":
+    """A model of images, as `load_model`.
+
+    Raises:
+        CommandError: if it is a model of something else, too.
+    """
+    from diffeo.image_model import ImageModel
+
+    model, config = load_model(folder, device)
+    if not isinstance(model, ImageModel):
+        raise CommandError(f"{folder}: is a model of a table, and this command is for images")
+    return model, config
+
+
+def refuse(command: Computed, *options: str, because: str) -> None:
+    """Refuses options that were given and have no meaning here.
+
+    Raises:
+        CommandError: naming the first of them.
+    """
+    for key in options:
+        if getattr(command, key) not in (None, False, ()):
+            raise CommandError(f"--{key.replace('_', '-')} {because}")
 
 
 def check_finished(folder: Path) -> None:

@@ -11,18 +11,17 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from diffeo.cli.commands import Data
+from diffeo.cli.commands import Fetch
 from diffeo.cli.console import Console, count
 from diffeo.cli.errors import CommandError, Terminated, mistakes
 from diffeo.cli.progress import EVERY
+from diffeo.data.home import HOME
 from diffeo.extras import require
 
-HOME = "DIFFEO_DATA"
-"""The variable of the environment that names the folder where sets of data are kept."""
 PARTS = ("train", "test")
 
 
-def run(command: Data, console: Console) -> None:
+def run(command: Fetch, console: Console) -> None:
     """Lists the sets; or fetches one, or checks what is there of it, and says what that is."""
     if command.name is None:
         _list(command, console)
@@ -52,7 +51,7 @@ def run(command: Data, console: Console) -> None:
     }
 
 
-def _list(command: Data, console: Console) -> None:
+def _list(command: Fetch, console: Console) -> None:
     from diffeo.data.image_sets import SETS
 
     if command.to is not None or command.check or command.force:
@@ -80,7 +79,7 @@ def _list(command: Data, console: Console) -> None:
     }
 
 
-def _folder(command: Data, name: str) -> Path:
+def _folder(command: Fetch, name: str) -> Path:
     """Where the set is, or is to be."""
     if command.to is not None:
         return command.to
@@ -91,7 +90,7 @@ def _folder(command: Data, name: str) -> Path:
     )
 
 
-def _fetch(command: Data, name: str, folder: Path, console: Console) -> int:
+def _fetch(command: Fetch, name: str, folder: Path, console: Console) -> int:
     """Fetches what is missing; how many bytes that was."""
     from diffeo.data.fetch import fetch
 
@@ -100,7 +99,7 @@ def _fetch(command: Data, name: str, folder: Path, console: Console) -> int:
     return progress.total
 
 
-def _check(command: Data, name: str, folder: Path, console: Console) -> int:
+def _check(command: Fetch, name: str, folder: Path, console: Console) -> int:
     """Refuses files that are missing or wrong, all in one line; nothing is written."""
     from diffeo.data.fetch import check
 
@@ -124,7 +123,7 @@ def _check(command: Data, name: str, folder: Path, console: Console) -> int:
 
 
 @contextmanager
-def _kept(command: Data, folder: Path) -> Iterator[None]:
+def _kept(command: Fetch, folder: Path) -> Iterator[None]:
     """A block in which files are fetched: when it is stopped, those that are whole stay."""
     try:
         yield

@@ -1,35 +1,79 @@
-"""`diffeo evaluate`: how likely a trained model finds the rows of a table."""
+"""`diffeo evaluate`: how likely a trained model finds the rows of a table, or images."""
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Evaluate
 from diffeo.cli.compute import (
     BASELINES,
-    load_table,
+    load_model,
     need,
     pieces,
     prepare,
+    refuse,
     scored,
     told_impossible,
     unit_of,
     why_impossible,
 )
 from diffeo.cli.console import Console, count, estimate, number
-from diffeo.cli.errors import mistakes
+from diffeo.cli.errors import CommandError, mistakes
+from diffeo.cli.images import bound_in_words, draws_for, evaluated, read_for, tell_bits
 
 if TYPE_CHECKING:
+    from diffeo.image_model import ImageModel
     from diffeo.table import Table
     from diffeo.train import Evaluation
 
 
 def run(command: Evaluate, console: Console) -> None:
     """Prints the mean log-likelihood ± standard error, beside simple models."""
-    need("pandas", "lightning")
+    need("lightning")
+    for flag, given in (("--samples", command.samples), ("--draws", command.draws)):
+        if given is not None and given < 1:
+            raise CommandError(f"{flag} must be at least 1, got {given}")
     device = prepare(command, console)
-    table, config = load_table(command.model, device)
-    evaluation, why = evaluated(
+    model, config = load_model(command.model, device)
+    from diffeo.image_model import ImageModel
+
+    if isinstance(model, ImageModel):
+        _of_images(command, console, model, config)
+    else:
+        _of_table(command, console, model, config)
+    console.result |= {"device": device, "seed": command.seed}
+
+
+def _of_images(
+    command: Evaluate, console: Console, model: "ImageModel", config: dict[str, Any]
+) -> None:
+    refuse(command, "drop_missing", because="is for tables, and the model is of images")
+    images = read_for(model, config, command.data, console, part=command.part, prefer="test")
+    draws = command.draws or draws_for(len(images.pixels))
+    evaluation = evaluated(
+        model, images, console, samples=command.samples, draws=draws, seed=command.seed
+    )
+    console.say(
+        f"{command.data}: {count(evaluation.rows, 'image')} of {'×'.join(map(str, model.shape))}"
+    )
+    console.say(f"bits/dim, lower is better ({bound_in_words(model, command.samples, draws)}):")
+    tell_bits(console, config["name"], evaluation)
+    nats = estimate(evaluation.log_likelihood, evaluation.standard_error)
+    console.say(f"log-likelihood: {nats} nats an image")
+    console.result = {
+        "model": config["name"],
+        **evaluation.to_dict(),
+        "samples": command.samples,
+        "draws": draws,
+    }
+
+
+def _of_table(command: Evaluate, console: Console, table: "Table", config: dict[str, Any]) -> None:
+    need("pandas")
+    refuse(command, "part", "draws", because="is for images, and the model is of a table")
+    if command.samples != 1:
+        raise CommandError("--samples is for images, and the model is of a table")
+    evaluation, why = evaluated_rows(
         table, command.data, console, drop_missing=command.drop_missing, seed=command.seed
     )
     density = table.density
@@ -47,8 +91,7 @@ def run(command: Evaluate, console: Console) -> None:
     if not evaluation.baselines:
         console.note("no baselines: none are recorded with this model")
     told_impossible(console, command.data, evaluation.impossible, why)
-    console.result = {"model": config["name"], **evaluation.to_dict(), "device": device}
-    console.result["seed"] = command.seed
+    console.result = {"model": config["name"], **evaluation.to_dict()}
 
 
 def warn_if_no_better(console: Console, evaluation: "Evaluation") -> None:
@@ -73,7 +116,7 @@ def warn_if_no_better(console: Console, evaluation: "Evaluation") -> None:
         )
 
 
-def evaluated(
+def evaluated_rows(
     table: "Table", path: Path, console: Console, *, drop_missing: bool, seed: int
 ) -> "tuple[Evaluation, list[str]]":
     """The figures of a table in a file, read in pieces, and why rows are impossible if any are."""

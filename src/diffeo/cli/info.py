@@ -35,7 +35,8 @@ def _tell_image_model(name: str, console: Console) -> None:
     entry = IMAGE_MODELS[name]
     console.say(describe_models(name))
     console.say()
-    console.say(f"From Python: diffeo.create({name!r}, shape=(channels, height, width), …)")
+    console.say(f"diffeo train {name} IMAGES --out FOLDER trains it; its options: diffeo train")
+    console.say(f"{name} IMAGES --help. In Python: diffeo.create({name!r}, shape=(C, H, W), …)")
     console.result = {
         "name": name,
         "of": "images",
@@ -112,7 +113,8 @@ def _tell_folder(folder: Path, console: Console) -> None:
     shape = tuple(arguments.get("shape", (None,)))
     console.say(f"{folder}: {config['name']}. {find(config['name'], shape).summary}")
     rows = [["parameters", f"{parameters:,}"], ["event shape", shown(arguments.get("shape"))]]
-    options = model_options(config["name"]) if len(shape) < 2 else {}
+    of_images = len(shape) > 1
+    options = model_options(config["name"], of_images)
     rows += [
         [_flag(key, options[key].default) if key in options else key, shown(value)]
         for key, value in arguments.items()
@@ -124,25 +126,30 @@ def _tell_folder(folder: Path, console: Console) -> None:
         columns = Columns.from_json(config["columns"])
         console.say(f"columns ({len(columns.columns)}):")
         console.rows([list(pair) for pair in columns.describe()])
+    if of_images and (classes := (config.get("images") or {}).get("classes")):
+        console.say(f"conditioned on the class: {', '.join(map(str, classes))}")
     training = config["training"]
     if training and "validation" in training:
-        _tell_training(training, console)
+        _tell_training(training, console, "image" if of_images else "row")
     versions = ", ".join(f"{key} {value}" for key, value in config["versions"].items())
     console.say(f"written with: {versions}")
 
 
-def _tell_training(training: Mapping[str, Any], console: Console) -> None:
+def _tell_training(training: Mapping[str, Any], console: Console, noun: str) -> None:
     steps, seconds = training.get("steps"), training.get("seconds")
     if isinstance(steps, int) and isinstance(seconds, (int, float)):
         console.say(
-            f"trained on {count(training.get('rows', 0), 'row')}: {count(steps, 'step')} "
+            f"trained on {count(training.get('rows', 0), noun)}: {count(steps, 'step')} "
             f"in {duration(seconds)}"
         )
     judged = training["validation"]
     if not isinstance(judged, Mapping) or judged.get("log_likelihood") is None:
         return
     bound = ", a lower bound" if judged.get("bound") else ""
-    console.say(f"log-likelihood of {count(judged['rows'], 'held-out row')}, nats a row{bound}:")
+    each = "an image" if noun == "image" else "a row"
+    console.say(
+        f"log-likelihood of {count(judged['rows'], f'held-out {noun}')}, nats {each}{bound}:"
+    )
     rows = [["the model", estimate(judged["log_likelihood"], judged.get("standard_error"))]]
     compared = training.get("baselines") or {}
     rows += [

@@ -10,7 +10,7 @@ def run(command: Models, console: Console) -> None:
 
     console.rows([[entry.name, entry.summary] for entry in MODELS.values()], indent=0)
     console.say()
-    console.say("For images, signals and volumes; from Python, diffeo.create(NAME, shape=…):")
+    console.say("For images and volumes; from Python also for signals:")
     console.say()
     console.rows([[entry.name, entry.summary] for entry in IMAGE_MODELS.values()], indent=0)
     console.result = {

@@ -7,14 +7,19 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import field, make_dataclass
-from typing import Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
-from diffeo.cli.commands import Train
+from diffeo.cli.commands import Train, TrainImages, Training
+
+if TYPE_CHECKING:
+    from diffeo.models.registry import ModelEntry
 
 COMMON = ("standardize", "marginals", "memory")
-"""Options of `diffeo.create` that any flow takes."""
+"""Options of `diffeo.create` that any flow of vectors takes."""
+COMMON_OF_IMAGES = ("dequantization", "logit", "marginals", "memory")
+"""Those that any flow of images takes."""
 DEFAULTS = {"standardize": True, "marginals": 8}
 """Where the command differs from `create`: a file's columns come in units and shapes of their own.
 
@@ -31,31 +36,40 @@ class Option(typing.NamedTuple):
     doc: str
 
 
-def model_options(name: str) -> dict[str, Option]:
+def model_options(name: str, of_images: bool = False) -> dict[str, Option]:
     """The options of a model that the command line can take: its own, then the common ones.
+
+    Args:
+        name: of the model.
+        of_images: whether its form for images is meant.
 
     Raises:
         ValueError: if there is no such model.
     """
     from diffeo.models import registry
 
-    own = _options(registry.find(name).build, skip=("shape", "context"))
+    own = _options(_find(name, of_images).build, skip=("shape", "context"))
     common = _options(registry.create)
+    if of_images:
+        return own | {key: common[key] for key in COMMON_OF_IMAGES}
     return own | {
         key: common[key]._replace(default=DEFAULTS.get(key, common[key].default)) for key in COMMON
     }
 
 
-def train_command(name: str, preset: str | None) -> type[Train]:
-    """`Train`, with the options of one model in its field `options`; a preset changes defaults.
+def train_command(name: str, preset: str | None, of_images: bool = False) -> type[Training]:
+    """`Train` or `TrainImages`, with the options of one model in its field `options`.
+
+    Args:
+        name: of the model.
+        preset: changes defaults.
+        of_images: whether its form for images is meant.
 
     Raises:
         ValueError: if there is no such model, or no such preset.
     """
-    from diffeo.models import registry
-
-    options = model_options(name)
-    entry = registry.find(name)
+    options = model_options(name, of_images)
+    entry = _find(name, of_images)
     chosen = {} if preset is None else {"marginals": None, **entry.preset(preset)}
     fields = [
         _field(key, option, chosen.get(key, option.default)) for key, option in options.items()
@@ -63,14 +77,21 @@ def train_command(name: str, preset: str | None) -> type[Train]:
     holder = make_dataclass(f"{name}_options", fields, frozen=True)
     holder.__doc__ = entry.summary
     kind = Annotated[holder, OmitArgPrefixes, arg(name=name)]  # the name heads a box of the help
+    base: type[Training] = TrainImages if of_images else Train
     made = make_dataclass(
         f"Train_{name}",
         [("options", kind, field(default_factory=holder))],
-        bases=(Train,),
+        bases=(base,),
         frozen=True,
     )
-    made.__doc__ = Train.__doc__
+    made.__doc__ = base.__doc__
     return made
+
+
+def _find(name: str, of_images: bool) -> "ModelEntry":
+    from diffeo.models import registry
+
+    return registry.find(name, (1, None) if of_images else (None,))
 
 
 def _options(build: Callable[..., Any], skip: Sequence[str] = ()) -> dict[str, Option]:

@@ -16,17 +16,22 @@ EVERY = 10.0
 
 
 def progress_of(
-    console: Console, *, steps: int | None = None, dimensions: int | None = None
+    console: Console,
+    *,
+    steps: int | None = None,
+    dimensions: int | None = None,
+    noun: str = "row",
 ) -> "bool | Callable[[History], None]":
     """What to give `fit` as `progress`.
 
     Args:
         steps: how many there will be, where that is known.
         dimensions: of a row, where bits/dim are wanted beside nats.
+        noun: what a row is called.
     """
     if console.quiet:
         return False
-    return True if sys.stderr.isatty() else Lines(console, steps, dimensions)
+    return True if sys.stderr.isatty() else Lines(console, steps, dimensions, noun)
 
 
 class Lines:
@@ -36,9 +41,13 @@ class Lines:
     """
 
     def __init__(
-        self, console: Console, steps: int | None = None, dimensions: int | None = None
+        self,
+        console: Console,
+        steps: int | None = None,
+        dimensions: int | None = None,
+        noun: str = "row",
     ) -> None:
-        self.console = console
+        self.console, self.noun = console, noun
         self.total = "" if steps is None else f" of {steps:,}"
         self.dimensions = dimensions
         self.last = time.monotonic()
@@ -53,13 +62,13 @@ class Lines:
         told = [f"step {history.steps[-1]:,}{self.total}", duration(history.seconds[-1])]
         held_out = history.validation[-1]
         if math.isfinite(held_out):
-            told.append(f"held-out rows {in_nats(held_out, self.dimensions)}")
+            told.append(f"held-out {self.noun}s {in_nats(held_out, self.dimensions, self.noun)}")
         self.console.note(", ".join(told))
 
 
-def in_nats(log_likelihood: float, dimensions: int | None) -> str:
+def in_nats(log_likelihood: float, dimensions: int | None, noun: str = "row") -> str:
     """A mean log-likelihood of rows, in bits/dim too where the dimensions are given."""
-    nats = f"{log_likelihood:.3f} nats a row"
+    nats = f"{log_likelihood:.3f} nats {'an' if noun == 'image' else 'a'} {noun}"
     if dimensions is None:
         return nats
     from diffeo.train import bits_per_dim

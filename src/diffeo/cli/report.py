@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Report
-from diffeo.cli.compute import load_table, need, prepare
+from diffeo.cli.compute import load_model, need, prepare
 from diffeo.cli.console import Console, count
 from diffeo.cli.errors import CommandError, mistakes
-from diffeo.cli.split import split, unchanged
+from diffeo.cli.images import read_for
+from diffeo.cli.split import split, split_images, unchanged
 
 if TYPE_CHECKING:
     import pandas
 
+    from diffeo.data.images import Images
+    from diffeo.image_model import ImageModel
     from diffeo.table import Table
     from diffeo.train import History
 
@@ -23,7 +26,7 @@ SAID_ELSEWHERE = ("model", "options", "out", "device", "quiet", "json", "overwri
 
 def run(command: Report, console: Console) -> None:
     """Writes report.html and its pictures, and prints where."""
-    need("pandas", "lightning", "matplotlib", "sklearn")
+    need("lightning", "matplotlib", "sklearn")
     folder = command.model if command.out is None else command.out
     if command.out is not None and command.out.suffix.lower() in (".html", ".htm"):
         raise CommandError(f"--out {folder}: names a page; give the folder for it and its pictures")
@@ -33,34 +36,120 @@ def run(command: Report, console: Console) -> None:
     if path.exists() and not command.overwrite:
         raise CommandError(f"{path}: exists; give another folder with --out, or --overwrite")
     device = prepare(command, console)
-    table, config = load_table(command.model, device)
+    model, config = load_model(command.model, device)
     settings = _settings(command.model)
+    from diffeo.image_model import ImageModel
+
+    write = _of_images if isinstance(model, ImageModel) else _of_table
+    judged = write(command, console, model, config, settings, path)
+    console.say(f"{path}: open it in a browser ({path.absolute().as_uri()})")
+    console.result = {
+        "report": str(path),
+        "rows": judged,
+        "device": device,
+        "seed": command.seed,
+    }
+
+
+def _of_table(
+    command: Report,
+    console: Console,
+    table: Any,
+    config: dict[str, Any],
+    settings: dict[str, Any],
+    path: Path,
+) -> int:
+    """Writes the page of a model of a table; how many rows it was judged by."""
+    need("pandas")
     frame = _rows(command, table, settings)
     from diffeo.report import report
+    from diffeo.train.baselines import Baselines
     from diffeo.train.evaluate import baselines_of
 
     console.note(f"{count(len(frame), 'row')} to judge by; drawing, scoring, comparing …")
+    simple = baselines_of(table)
     with mistakes():
         report(
             table,
             frame,
             path=path,
-            baselines=baselines_of(table),
+            baselines=simple if isinstance(simple, Baselines) else None,
             history=_history(command.model, config),
-            settings={
-                key: value
-                for key, value in settings.items()
-                if value not in (None, [], False) and key not in SAID_ELSEWHERE
-            },
+            settings=_told(settings),
             seed=command.seed,
         )
-    console.say(f"{path}: open it in a browser ({path.absolute().as_uri()})")
-    console.result = {
-        "report": str(path),
-        "rows": len(frame),
-        "device": device,
-        "seed": command.seed,
+    return len(frame)
+
+
+def _of_images(
+    command: Report,
+    console: Console,
+    model: Any,
+    config: dict[str, Any],
+    settings: dict[str, Any],
+    path: Path,
+) -> int:
+    """Writes the page of a model of images; how many images it was judged by."""
+    need("PIL")
+    train, held_out = _images(command, console, model, config, settings)
+    from diffeo.report import image_report
+
+    judged = len(held_out.pixels)
+    console.note(f"{count(judged, 'image')} to judge by; drawing, scoring, comparing …")
+    with mistakes():
+        image_report(
+            model,
+            held_out,
+            path=path,
+            train=train,
+            history=_history(command.model, config),
+            settings=_told(settings),
+            seed=command.seed,
+        )
+    return judged
+
+
+def _told(settings: dict[str, Any]) -> dict[str, Any]:
+    """What the page says of the settings."""
+    return {
+        key: value
+        for key, value in settings.items()
+        if value not in (None, [], False) and key not in SAID_ELSEWHERE
     }
+
+
+def _images(
+    command: Report,
+    console: Console,
+    model: "ImageModel",
+    config: dict[str, Any],
+    settings: dict[str, Any],
+) -> "tuple[Images | None, Images]":
+    """The images that it was trained on, if they are still there, and those to judge by."""
+    recorded = {key: settings.get(key) for key in ("data", "validation")}
+    found = {
+        key: unchanged(value) if isinstance(value, dict) else None
+        for key, value in recorded.items()
+    }
+    learned = judged = None
+    if found["data"] is not None:
+        part = settings.get("part")
+        learned = read_for(model, config, found["data"], console, part=part)
+        if not recorded["validation"]:
+            learned, judged = split_images(learned, settings["seed"])
+    if command.data is not None:
+        judged = read_for(model, config, command.data, console, prefer="test")
+    elif found["validation"] is not None:
+        judged = read_for(model, config, found["validation"], console, prefer="val")
+    if judged is None:
+        raise CommandError(
+            f"{command.model}: the images that the model was trained on have moved or changed, so "
+            "those that were held out can't be found; give images: diffeo report "
+            f"{command.model} --data FOLDER"
+        )
+    if learned is None:
+        console.note("the training images have moved or changed: nothing is compared with them")
+    return learned, judged
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`diffeo sample`: new rows from a trained model."""
+"""`diffeo sample`: new rows, or images, from a trained model."""
 
 import math
 import secrets
@@ -7,38 +7,64 @@ from typing import TYPE_CHECKING
 
 from diffeo.cli.columns import values
 from diffeo.cli.commands import Sample
-from diffeo.cli.compute import load_table, need, prepare
+from diffeo.cli.compute import load_model, need, prepare, refuse
 from diffeo.cli.console import Console, count
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_out_file
+from diffeo.cli.images import check_out_images, class_of, write_pictures
 
 if TYPE_CHECKING:
     import pandas
 
+    from diffeo.image_model import ImageModel
     from diffeo.table import Table
 
 
 def run(command: Sample, console: Console) -> None:
-    """Draws rows and writes them as a table."""
-    need("pandas")
+    """Draws rows and writes them as a table, or images."""
     if command.n < 0:
         raise CommandError(f"-n must be 0 or more, got {command.n}")
     if not (command.temperature >= 0 and math.isfinite(command.temperature)):
         raise CommandError(f"--temperature must be 0 or more, got {command.temperature}")
+    device = prepare(command, console)
+    model, _ = load_model(command.model, device)
+    seed = secrets.randbits(31) if command.seed is None else command.seed
+    from diffeo.image_model import ImageModel
+
+    if isinstance(model, ImageModel):
+        _images(command, console, model, seed)
+    else:
+        _rows(command, console, model, seed)
+    console.result |= {"temperature": command.temperature, "device": device, "seed": seed}
+
+
+def _images(command: Sample, console: Console, model: "ImageModel", seed: int) -> None:
+    refuse(command, "context_file", because="is for tables, and the model is of images")
+    if command.out is None:
+        raise CommandError("sample: images need --out: a grid (.png), a new folder, or .npy")
+    if command.n == 0:
+        raise CommandError("-n must be 1 or more for images, got 0")
+    check_out_images(command.out, overwrite=command.overwrite)
+    given = class_of(model, command.given)
+    pixels = model.sample(command.n, given, temperature=command.temperature, seed=seed)
+    write_pictures(command.out, model, pixels)
+    told = f"{count(command.n, 'image')} of {'×'.join(map(str, model.shape))}"
+    console.say(f"{command.out}: {told}{_again(command, seed)}")
+    console.result = {"out": str(command.out), "images": command.n, "class": given}
+
+
+def _rows(command: Sample, console: Console, table: "Table", seed: int) -> None:
+    need("pandas")
     if command.out is not None:
         check_out_file(command.out, overwrite=command.overwrite, source=command.context_file)
     elif command.json:
         raise CommandError("--json: stdout is for the JSON; give --out FILE for the rows")
-    device = prepare(command, console)
-    table, _ = load_table(command.model, device)
     given = _given(command, table)
-    seed = secrets.randbits(31) if command.seed is None else command.seed
     with mistakes():
         frame = table.sample(command.n, given, temperature=command.temperature, seed=seed)
     if lost := _not_finite(frame):
         console.warn(f"{count(lost, 'row')} of {len(frame):,} hold values too large for a number")
-    again = "" if command.seed is not None else f" (the same again: --seed {seed})"
-    told = f"{count(len(frame), 'row')}, {count(frame.shape[1], 'column')}{again}"
+    told = f"{count(len(frame), 'row')}, {count(frame.shape[1], 'column')}{_again(command, seed)}"
     if command.out is None:
         frame.to_csv(sys.stdout, index=False)
         console.note(told)
@@ -51,10 +77,11 @@ def run(command: Sample, console: Console) -> None:
         "out": None if command.out is None else str(command.out),
         "rows": len(frame),
         "columns": [str(name) for name in frame.columns],
-        "temperature": command.temperature,
-        "device": device,
-        "seed": seed,
     }
+
+
+def _again(command: Sample, seed: int) -> str:
+    return "" if command.seed is not None else f" (the same again: --seed {seed})"
 
 
 def _given(command: Sample, table: "Table") -> "pandas.DataFrame | None":

@@ -1,13 +1,16 @@
-"""`diffeo score`: the log-likelihood of every row of a table."""
+"""`diffeo score`: the log-likelihood of every row of a table, or of every image."""
 
 import heapq
+import math
+from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Score
 from diffeo.cli.compute import (
-    load_table,
+    load_model,
     need,
     pieces,
     prepare,
+    refuse,
     scored,
     told_impossible,
     unit_of,
@@ -16,6 +19,11 @@ from diffeo.cli.compute import (
 from diffeo.cli.console import Console, count, number
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_out_file
+from diffeo.cli.images import read_for, scores_of
+
+if TYPE_CHECKING:
+    from diffeo.image_model import ImageModel
+    from diffeo.table import Table
 
 STRANGEST = 5
 """Rows that are named."""
@@ -24,24 +32,79 @@ TOLD_EVERY = 100_000
 
 
 def run(command: Score, console: Console) -> None:
-    """Writes a table with a score for each row, and names the strangest rows."""
+    """Writes a table with a score for each row or image, and names the strangest."""
     need("pandas", "lightning")
     check_out_file(command.out, overwrite=command.overwrite, source=command.data)
     threshold = command.threshold
     if threshold is not None and not 0 <= threshold <= 1:
         raise CommandError(f"--threshold must be from 0 to 1, got {threshold}")
     device = prepare(command, console)
-    table, _ = load_table(command.model, device)
-    known = "validation_scores" in table.reference
+    model, config = load_model(command.model, device)
+    known = "validation_scores" in model.reference
     if threshold is not None and not known:
         raise CommandError(
-            f"{command.model}: no scores of held-out rows are recorded with this model, so there "
-            "are no percentiles for --threshold; train it again with diffeo train"
+            f"{command.model}: no scores of what was held out are recorded with this model, so "
+            "there are no percentiles for --threshold; train it again with diffeo train"
         )
+    from diffeo.image_model import ImageModel
+
+    if isinstance(model, ImageModel):
+        _of_images(command, console, model, config)
+    else:
+        _of_table(command, console, model, known)
+    console.result |= {"device": device, "seed": command.seed}
+
+
+def _of_images(
+    command: Score, console: Console, model: "ImageModel", config: dict[str, Any]
+) -> None:
+    import pandas as pd
+
+    from diffeo.data import write_table
+    from diffeo.train import bits_per_dim
+
+    refuse(command, "drop_missing", because="is for tables, and the model is of images")
+    images = read_for(model, config, command.data, console, part=command.part, prefer="test")
+    # The noise of the held-out images' scores, whatever the seed: percentiles compare them.
+    scores = scores_of(model, images, console, shared_noise=True).numpy()
+    dimensions = math.prod(model.shape)
+    result = pd.DataFrame(
+        {
+            "image": list(images.names),
+            "log_likelihood": scores,
+            "bits_per_dim": [bits_per_dim(float(score), dimensions) for score in scores],
+        }
+    )
+    flagged = 0
+    if "validation_scores" in model.reference:
+        result["percentile"] = model.percentile(scores)
+        if command.threshold is not None:
+            result["flagged"] = result["percentile"] < command.threshold
+            flagged = int(result["flagged"].to_numpy().sum())
+    write_table(result, command.out)
+    lowest = [(float(scores[i]), images.names[i]) for i in scores.argsort()[:STRANGEST]]
+    unit = "nats an image" + ("" if model.density.exact else ", a lower bound")
+    mean = float(scores.mean())
+    _tell(command, console, "image", unit, len(scores), mean, flagged, lowest)
+    console.result = {
+        "out": str(command.out),
+        "images": len(scores),
+        "mean": mean,
+        "unit": "nats",
+        "bound": not model.density.exact,
+        "threshold": command.threshold,
+        "flagged": flagged if command.threshold is not None else None,
+        "strangest": [{"image": name, "log_likelihood": value} for value, name in lowest],
+    }
+
+
+def _of_table(command: Score, console: Console, table: "Table", known: bool) -> None:
     import pandas as pd
 
     from diffeo.data.writer import written
 
+    refuse(command, "part", because="is for images, and the model is of a table")
+    threshold = command.threshold
     rows = impossible = flagged = 0
     total = 0.0
     strangest: list[tuple[float, int]] = []
@@ -70,7 +133,8 @@ def run(command: Score, console: Console) -> None:
             strangest = heapq.nsmallest(STRANGEST, strangest + found)
             if rows // TOLD_EVERY > (rows - len(scores)) // TOLD_EVERY:
                 console.note(f"{count(rows, 'row')} scored ({console.elapsed})")
-    _tell(command, console, unit_of(table.density), rows, total / rows, flagged, strangest)
+    named = [(value, f"row {row}") for value, row in strangest]
+    _tell(command, console, "row", unit_of(table.density), rows, total / rows, flagged, named)
     told_impossible(console, command.data, impossible, why)
     console.result = {
         "out": str(command.out),
@@ -82,26 +146,25 @@ def run(command: Score, console: Console) -> None:
         "threshold": threshold,
         "flagged": flagged if threshold is not None else None,
         "strangest": [{"row": row, "log_likelihood": value} for value, row in strangest],
-        "device": device,
-        "seed": command.seed,
     }
 
 
 def _tell(
     command: Score,
     console: Console,
+    noun: str,
     unit: str,
     rows: int,
     mean: float,
     flagged: int,
-    strangest: list[tuple[float, int]],
+    strangest: list[tuple[float, str]],
 ) -> None:
-    console.say(f"{command.out}: log-likelihood of {count(rows, 'row')}, {unit}")
+    console.say(f"{command.out}: log-likelihood of {count(rows, noun)}, {unit}")
     console.say(f"  mean {number(mean)}")
-    shown = ", ".join(f"row {row} ({number(value, 2)})" for value, row in strangest)
+    shown = ", ".join(f"{name} ({number(value, 2)})" for value, name in strangest)
     console.say(f"  strangest: {shown}")
     if command.threshold is not None:
         console.say(
-            f"  flagged: {count(flagged, 'row')} ({flagged / rows:.2%}) below the percentile "
-            f"{command.threshold:g} of the rows held out in training"
+            f"  flagged: {count(flagged, noun)} ({flagged / rows:.2%}) below the percentile "
+            f"{command.threshold:g} of the {noun}s held out in training"
         )

@@ -1,11 +1,14 @@
-"""Which rows of a table are held out: a function of the seed, so that they are found again."""
+"""Which rows or images are held out: a function of the seed, so that they are found again."""
 
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy
     import pandas
+
+    from diffeo.data.images import Images
 
 MOST_HELD_OUT = 10_000
 
@@ -15,21 +18,40 @@ def split(frame: "pandas.DataFrame", seed: int) -> "tuple[pandas.DataFrame, pand
 
     Both are in a random order.
     """
+    learned, judged = _parts(len(frame), seed)
+    return frame.iloc[learned], frame.iloc[judged]
+
+
+def split_images(images: "Images", seed: int) -> "tuple[Images, Images]":
+    """The same of images."""
+    learned, judged = _parts(len(images.pixels), seed)
+    return images.at(learned), images.at(judged)
+
+
+def _parts(total: int, seed: int) -> "tuple[numpy.ndarray, numpy.ndarray]":
     import torch
 
-    count = min(MOST_HELD_OUT, max(1, len(frame) // 10))
-    order = torch.randperm(len(frame), generator=torch.Generator().manual_seed(seed)).numpy()
-    return frame.iloc[order[count:]], frame.iloc[order[:count]]
+    count = min(MOST_HELD_OUT, max(1, total // 10))
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed)).numpy()
+    return order[count:], order[:count]
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """What tells later whether a file is still the same."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"path": str(path.absolute()), "sha256": digest}
+    """What tells later whether a file, or all that a folder holds, is still the same."""
+    if path.is_file():
+        return {"path": str(path.absolute()), "sha256": _digest(path)}
+    digest = hashlib.sha256()
+    for file in sorted(each for each in path.rglob("*") if each.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{_digest(file)}\n".encode())
+    return {"path": str(path.absolute()), "sha256": digest.hexdigest()}
 
 
 def unchanged(recorded: dict[str, Any]) -> Path | None:
-    """The file of a fingerprint, if it is still there and the same."""
+    """The file or folder of a fingerprint, if it is still there and the same."""
     path = Path(recorded["path"])
-    return path if path.is_file() and fingerprint(path) == recorded else None
+    return path if path.exists() and fingerprint(path) == recorded else None
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -11,16 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diffeo.cli.commands import Train
+from diffeo.cli.commands import Training
 from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_out_folder, remove_partial
 from diffeo.cli.split import fingerprint
 
 PARTIAL = ".settings.json.partial"
-LOGS = ("metrics.csv", "hparams.yaml", "events.out.tfevents.*")
+LOGS = ("metrics.csv", "hparams.yaml", "events.out.tfevents.*", "samples-*.png")
 """What training logs into."""
-SAME_WHEN_RESUMED = ("resume", "overwrite", "json", "quiet", "device", "threads", "out")
+SAME_WHEN_RESUMED = (
+    *("resume", "overwrite", "json", "quiet", "device", "threads", "out"),
+    "pictures_every",
+)
 """What a command may say otherwise when it resumes a run."""
 
 
@@ -51,7 +54,7 @@ class Unfinished:
             does not say to replace or to resume, or it was started with other settings or data.
     """
 
-    def __init__(self, command: Train, console: Console) -> None:
+    def __init__(self, command: Training, console: Console) -> None:
         self.command, self.console = command, console
         self.checkpoint = checkpoint_of(command.out)
         self.folder, self.logs = self.checkpoint.parent, logs_of(command.out)
@@ -80,14 +83,14 @@ class Unfinished:
         return {path.name for path in self.folder.iterdir()} <= {PARTIAL}
 
     def _settings(self) -> dict[str, Any]:
-        """The command in plain values, with what tells whether its tables are still the same."""
+        """The command in plain values, with what tells whether its data are still the same."""
         settings = {
             key: str(value) if isinstance(value, Path) else value
             for key, value in dataclasses.asdict(self.command).items()
         }
         for key in ("data", "validation"):
             path: Path | None = getattr(self.command, key)
-            if path is not None and path.is_file():
+            if path is not None and path.exists():
                 settings[key] = fingerprint(path)
         return json.loads(json.dumps(settings))
 
@@ -105,8 +108,8 @@ class Unfinished:
                 if _digest(before.get(key)) == _digest(value):
                     continue  # it only has another name now
                 raise CommandError(
-                    f"--resume: {getattr(self.command, key)} is not the table that the run was "
-                    "started with; give that one, or start anew with --overwrite"
+                    f"--resume: {getattr(self.command, key)} holds other data than the run was "
+                    "started with; give those, or start anew with --overwrite"
                 )
             if isinstance(value, dict):  # the model's own options
                 earlier = before.get(key) or {}

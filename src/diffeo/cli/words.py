@@ -7,17 +7,19 @@ import io
 import re
 import typing
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from diffeo.cli.commands import COMMANDS, Train
+from diffeo.cli.commands import COMMANDS, Train, TrainImages
 from diffeo.cli.errors import CommandError, mistakes, one_line
+from diffeo.cli.images import holds_images
 
 HELP = """usage: diffeo COMMAND ...
 
-Train normalizing flows and other exact-likelihood models on tables of numbers,
-draw from them, and score data by them.
+Train normalizing flows and other exact-likelihood models on tables of numbers
+or on images, draw from them, and score data by them.
 
 commands:
 {commands}
@@ -28,6 +30,8 @@ examples:
   diffeo evaluate runs/a held_out.csv
   diffeo sample runs/a -n 1000 --out synthetic.csv
   diffeo score runs/a new.csv --out scores.csv
+  diffeo train glow photos/ --image-size 32 --out runs/g
+  diffeo sample runs/g -n 64 --temperature 0.8 --out drawn.png
 
 diffeo COMMAND --help tells about a command, diffeo train MODEL --help about a model's options,
 diffeo --version which version this is."""
@@ -49,11 +53,8 @@ def parse(arguments: Sequence[str]) -> Any:
             f"no {what} is called {name!r}{_instead(name, COMMANDS, 'commands', COMMANDS)}"
         )
     kind = COMMANDS[name]
-    if kind is Train and (model := _model_among(rest)) is not None:
-        from diffeo.cli.options import train_command
-
-        with mistakes():
-            kind = train_command(model, _value_of("--preset", rest))
+    if kind is Train and (words := _bare(rest, _flags(Train) | _flags(TrainImages))):
+        kind = _train_command(words[0], rest)
     _check_flags(name, kind, rest)
     return _tyro(kind, f"diffeo {name}", rest)
 
@@ -155,18 +156,56 @@ def _check_flags(name: str, kind: type, words: Sequence[str]) -> None:
         )
 
 
-def _model_among(words: Sequence[str]) -> str | None:
-    """The first word of `train` that is neither an option nor its value: the model's name."""
-    known = _flags(Train)
+def _train_command(model: str, words: Sequence[str]) -> type:
+    """What `train` takes for that model, and for the kind of data that the words name.
+
+    Raises:
+        CommandError: if there is no such model or preset, or it is none of such data.
+    """
+    from diffeo.cli.options import train_command
+    from diffeo.models import IMAGE_MODELS, MODELS
+
+    preset = _value_of("--preset", words)
+    with mistakes():
+        forms = {
+            of_images: train_command(model, None, of_images)
+            for of_images, known in ((False, MODELS), (True, IMAGE_MODELS))
+            if model in known
+        } or {False: train_command(model, None)}
+        known = {key: takes for form in forms.values() for key, takes in _flags(form).items()}
+        # Further values of an option that takes several look like data too, but are no paths.
+        data = next((Path(word) for word in _bare(words, known)[1:] if _exists(word)), None)
+        of_images = next(iter(forms)) if data is None else holds_images(data)
+        if of_images not in forms:
+            kind, what, others = (
+                ("tables", "holds images", IMAGE_MODELS)
+                if of_images
+                else ("images", "is a table", MODELS)
+            )
+            raise CommandError(
+                f"train: {model} models {kind}, and {data} {what}; there are {', '.join(others)}"
+            )
+        return train_command(model, preset, of_images)
+
+
+def _bare(words: Sequence[str], known: dict[str, bool]) -> list[str]:
+    """The words that are neither an option nor its value: of `train` the model, then the data."""
+    bare = []
     takes_value = False
     for word in words:
         if takes_value:
             takes_value = False
         elif word.startswith("-"):
-            takes_value = "=" not in word and known.get(word.replace("_", "-"), True)
+            flag = word.replace("_", "-")
+            takes_value = "=" not in word and known.get(flag, not flag.startswith("--no-"))
         else:
-            return word
-    return None
+            bare.append(word)
+    return bare
+
+
+def _exists(word: str) -> bool:
+    """Whether it names a file or a folder, or an array of an .npz file."""
+    return Path(word).exists() or Path(word.rpartition(":")[0] or word).exists()
 
 
 def _value_of(flag: str, words: Sequence[str]) -> str | None:

@@ -13,3 +13,7 @@ class DataError(ValueError):
     def __init__(self, problem: str, options: str = "") -> None:
         super().__init__(problem + options)
         self.problem = problem
+
+
+class NoPart(DataError):
+    """Data that don't have the part that was asked for: train, val or test."""

@@ -14,8 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from diffeo.data.digits import digit_files, wrong_digit_files
 from diffeo.data.errors import DataError
 from diffeo.data.image_sets import SETS, Remote, find_set
+from diffeo.data.images import write_array
 from diffeo.data.messages import listed, shown
 from diffeo.data.text import one_line
 
@@ -43,7 +45,7 @@ def fetch(
     archive of CIFAR-10, which is then unpacked from there.
 
     Args:
-        name: "mnist", "fashion-mnist" or "cifar10".
+        name: "mnist", "fashion-mnist" or "cifar10"; or "digits", which scikit-learn ships.
         to: the folder; it is made if it does not exist.
         force: replaces files that are there and wrong.
         progress: is told of the bytes, if there is anything to fetch.
@@ -57,6 +59,9 @@ def fetch(
         DataError: if a file can't be fetched or written, or one that is there is wrong.
     """
     remotes, folder = find_set(name).files, Path(to)
+    if not remotes:
+        _write_digits(folder, force)
+        return folder
     found = [(remote, _problems(remote, folder)) for remote in remotes]
     bad = [line for _, wrong in found for line, there in wrong if there]
     if bad and not force:
@@ -91,6 +96,9 @@ def check(name: str, folder: str | os.PathLike[str]) -> list[str]:
         DataError: if a file can't be read.
     """
     files = find_set(name).files
+    if not files:
+        wrong = wrong_digit_files(Path(folder))
+        return [f"{Path(folder) / file}: {problem}" for file, problem in wrong.items()]
     return [line for remote in files for line, _ in _problems(remote, Path(folder))]
 
 
@@ -102,6 +110,19 @@ def place_of(name: str, folder: str | os.PathLike[str]) -> Path:
     """
     members = [member for remote in find_set(name).files for member in remote.members]
     return _place(Path(folder), members[0]).parent if members else Path(folder)
+
+
+def _write_digits(folder: Path, force: bool) -> None:
+    wrong = wrong_digit_files(folder)
+    other = [name for name, problem in wrong.items() if problem != "is missing"]
+    if other and not force:
+        raise DataError(
+            f"{folder / other[0]}: holds something else; remove it, or write it again with --force"
+        )
+    if wrong:
+        with _folder(folder):
+            for name in wrong:
+                write_array(folder / name, digit_files()[name])
 
 
 def _problems(remote: Remote, folder: Path) -> list[tuple[str, bool]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffeo.data.errors import DataError
+from diffeo.data.errors import DataError, NoPart
 from diffeo.data.messages import listed
 from diffeo.data.text import one_line
 from diffeo.extras import require
@@ -197,7 +197,7 @@ def _part_of(folder: Path, part: str | None) -> tuple[str, list[str]]:
     parts = {key: name for key, name in parts.items() if (folder / name).is_dir()}
     if part is not None:
         if part not in parts:
-            raise DataError(
+            raise NoPart(
                 f"{folder}: has no subfolder of the part {part!r}; make one, or leave the part out"
             )
         return parts[part], []

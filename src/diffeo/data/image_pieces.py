@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from diffeo.data.errors import DataError
+from diffeo.data.errors import DataError, NoPart
 from diffeo.data.messages import listed
 from diffeo.data.text import one_line
 
@@ -65,10 +65,10 @@ def part_of(name: str) -> str | None:
     return next((part for word, part in words.items() if name.lower().startswith(word)), None)
 
 
-def no_part(path: Path, part: str, found: Sequence[str]) -> DataError:
+def no_part(path: Path, part: str, found: Sequence[str]) -> NoPart:
     """The error of a part that there is not, and which there are."""
     what = f"only {listed(found)}" if found else "nor any other: no name begins with train or test"
-    return DataError(f"{path}: has no part {part!r}, {what}; choose another, or leave it out")
+    return NoPart(f"{path}: has no part {part!r}, {what}; choose another, or leave it out")
 
 
 def together(

@@ -41,7 +41,7 @@ class ImageSet:
         licence: as it is commonly given.
         authors: of the publication that describes it, and its year.
         title: of that publication.
-        files: to fetch.
+        files: to fetch; none of what is made on the machine.
     """
 
     summary: str
@@ -148,6 +148,13 @@ SETS: dict[str, ImageSet] = {
                 },
             ),
         ),
+    ),
+    "digits": ImageSet(
+        summary="1,797 handwritten digits, grey 8×8 of 17 levels; scikit-learn ships them",
+        licence="CC BY 4.0",
+        authors="Alpaydin & Kaynak, 1998",
+        title="Optical Recognition of Handwritten Digits",
+        files=(),
     ),
 }
 """The sets of data, by their names."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffeo.data.errors import DataError
+from diffeo.data.errors import DataError, NoPart
 from diffeo.data.image_archives import open_archive
 from diffeo.data.image_arrays import ARRAYS
 from diffeo.data.image_files import (
@@ -60,6 +60,12 @@ class Images:
     classes: tuple[str, ...]
     notes: tuple[str, ...]
 
+    def at(self, index: np.ndarray) -> "Images":
+        """The images at these places, in this order."""
+        labels = None if self.labels is None else self.labels[index]
+        names = tuple(self.names[i] for i in index)
+        return Images(self.pixels[index], names, labels, self.classes, self.notes)
+
     def __repr__(self) -> str:
         shape = "×".join(str(n) for n in self.pixels.shape[1:])
         classes = f", {len(self.classes)} classes" if self.labels is not None else ""
@@ -105,7 +111,7 @@ def read_images(
     Raises:
         ValueError, TypeError: if an argument is not one of these.
         DataError: if there is nothing to read, something can't be read, the images have several
-            sizes, or the labels are not as many.
+            sizes, or the labels are not as many; `NoPart` if there is no such part.
         ImportError: if Pillow is needed and not installed.
 
     Example:
@@ -188,7 +194,7 @@ def _pictures(path: Path, part: str | None) -> Pictures:
             "(train-images-idx3-ubyte.gz) and CIFAR-10's data_batch_1.bin"
         )
     if part is not None:
-        raise DataError(f"{path}: is one picture and has no part {part!r}; leave the part out")
+        raise NoPart(f"{path}: is one picture and has no part {part!r}; leave the part out")
     return Pictures((path,), (path.name,))
 
 
@@ -249,6 +255,13 @@ def _image(pixels: np.ndarray) -> "PIL.Image.Image":
     return Image.fromarray(np.ascontiguousarray(array))
 
 
+def full_range(pixels: np.ndarray, levels: int) -> np.ndarray:
+    """Levels 0 … K − 1 stretched to 0 … 255, uint8, for looking; those of 256 as they are."""
+    if levels == 256:
+        return pixels.astype(np.uint8)
+    return (pixels.astype(np.float32) * (255 / (levels - 1))).round().astype(np.uint8)
+
+
 def write_images(
     path: str | os.PathLike[str],
     pixels: np.ndarray,
@@ -288,11 +301,20 @@ def write_images(
         return
     require("PIL.Image", "diffeo.data.images")
     if end == ".png" and not target.is_dir():
-        grid = _grid(pixels, columns, scale)
+        grid = tiled(pixels, columns, scale)
         _whole(target, lambda to: _image(grid).save(to, format="PNG"))
     else:
         files = _file_names(names, len(pixels))
         _whole(target, lambda to: _write_folder(to, pixels, files, scale or 1))
+
+
+def write_array(path: str | os.PathLike[str], values: np.ndarray) -> None:
+    """Writes any array as .npy, whole or not at all.
+
+    Raises:
+        DataError: if the file can't be written.
+    """
+    _whole(Path(path), lambda to: _write_array(to, values))
 
 
 def _write_array(path: Path, pixels: np.ndarray) -> None:
@@ -358,7 +380,8 @@ def _tile(image: np.ndarray, scale: int) -> np.ndarray:
     return image.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
-def _grid(pixels: np.ndarray, columns: int | None, scale: int | None) -> np.ndarray:
+def tiled(pixels: np.ndarray, columns: int | None = None, scale: int | None = None) -> np.ndarray:
+    """The picture (C, H, W) of images in a grid, as `write_images` draws it."""
     columns = min(columns or math.ceil(math.sqrt(len(pixels))), len(pixels))
     least = min(pixels.shape[2:])
     scale = scale or max(1, math.ceil(_TILE / least))

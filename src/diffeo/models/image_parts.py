@@ -60,7 +60,7 @@ def squeezes_of(name: str, shape: Sequence[int], wanted: int | None, most: int) 
     times = "" if wanted == 1 else f" {wanted} times"
     raise ValueError(
         f"{name}: shape {tuple(shape)} can't be squeezed{times}; every extent but the first "
-        f"must be a multiple of {step} (pad to {padded}?)"
+        f"must be a multiple of {step}; resize (--image-size) or pad to {padded}"
     )
 
 

@@ -6,6 +6,19 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from diffeo.contexts import Context, ContextShape, Shape
+from diffeo.solvers import is_compiled
+
+MOST_IN_GRAPH = 8
+"""Positions beyond which steps are not recorded in a graph that is being compiled."""
+
+
+def outside_graph(positions: int) -> bool:
+    """Whether a graph is being compiled from which a walk of so many steps is to be left out.
+
+    Compilers unroll loops, at a second or more a step. A long walk is handed to
+    `torch.compiler.disable`: the graph breaks around it, and it runs as it does eagerly.
+    """
+    return positions > MOST_IN_GRAPH and is_compiled()
 
 
 class Stepper(ABC):

@@ -103,7 +103,7 @@ class ConvolutionalNet(nn.Module, ABC):
             batch = broadcast_batch(owner, batch, context_batch(owner, context, self.context_shape))
             kept = kept.expand(*batch, *event)
             from_context = self.context_map(context, batch, event[1:])
-        x = _channels_last(as_one_batch(kept, len(batch))).clamp(-FAR, FAR)
+        x = F.hardtanh(_channels_last(as_one_batch(kept, len(batch))), -FAR, FAR)
         out = self._convolve(x, from_context)
         out = out.unflatten(1, (self.out_channels, self.num_params)).movedim(2, -1)
         return as_batch(out, batch)

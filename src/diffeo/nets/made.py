@@ -178,9 +178,9 @@ class MADE(CausalNetwork):
 class MADEStepper(Stepper):
     """A MADE part of the way through the variables.
 
-    Keeps, for every masked layer, its input as far as it is known. A step computes the hidden units
-    of one degree, layer by layer, from the prefix of each cache, and then the parameters of one
-    variable.
+    Keeps, for every masked layer, its input as far as it is known: a matrix that grows unit by
+    unit, so that the batch lies along memory. A step computes the hidden units of one degree,
+    layer by layer, from what the caches hold, and then the parameters of one variable.
 
     Nothing is assigned to once made: what a captured graph does to objects before a compiled loop,
     such as a solver's, may be lost behind it.
@@ -191,28 +191,22 @@ class MADEStepper(Stepper):
 
     def step(self, values: Tensor | None) -> tuple[Tensor, "MADEStepper"]:
         """Parameters (*batch, 1, num_params) of the next variable in the order."""
-        net, i = self.shared.net, self.position
-        caches = list(self.caches)
+        shared, i = self.shared, self.position
+        net, caches = shared.net, list(self.caches)
         if values is not None:
-            caches[0] = caches[0].append(values.reshape(self.shared.rows, 1))
+            caches[0] = caches[0].append(values.reshape(1, shared.rows))
         if net.residual:
             self._residual_units(caches)
         else:
             self._plain_units(caches)
-        variable = net.order[i]
-        first = variable * net.num_params
-        end = net._ends[-1][i]
-        weight = net.exit.weight[first : first + net.num_params, :end]
-        bias = net.exit.bias[first : first + net.num_params]
-        params = F.linear(caches[-1].prefix(end), weight, bias)
-        params = params.reshape(*self.shared.batch, 1, net.num_params)
-        return params, MADEStepper(self.shared, caches, i + 1)
+        params = shared.exit.units(net.order[i], caches[-1].known(net._ends[-1][i]))
+        params = params.t().reshape(*shared.batch, 1, net.num_params)
+        return params, MADEStepper(shared, caches, i + 1)
 
     def _entry_units(self, known: Tensor, start: int, end: int) -> Tensor:
-        shared, entry = self.shared, self.shared.net.entry
-        weight = shared.entry_weight[start:end, : known.shape[1]]
-        h = F.linear(known, weight, entry.bias[start:end])
-        return h if shared.from_context is None else h + shared.from_context[:, start:end]
+        h = self.shared.entry.units(self.position, known)
+        of_context = self.shared.of_context
+        return h if of_context is None else h + of_context[start:end]
 
     def _plain_units(self, caches: list["_Cache"]) -> None:
         net, i = self.shared.net, self.position
@@ -221,10 +215,10 @@ class MADEStepper(Stepper):
             if start == end:
                 continue
             if depth == 0:
-                h = self._entry_units(caches[0].prefix(i), start, end)
+                h = self._entry_units(caches[0].known(i), start, end)
             else:
-                known = caches[depth].prefix(net._ends[depth - 1][i])
-                h = _some_units(net.layers[depth - 1], known, start, end)
+                known = caches[depth].known(net._ends[depth - 1][i])
+                h = self.shared.layers[depth - 1].units(i, known)
             caches[depth + 1] = caches[depth + 1].append(net._activate(h))
 
     def _residual_units(self, caches: list["_Cache"]) -> None:
@@ -232,14 +226,15 @@ class MADEStepper(Stepper):
         start, end = net._ends[0][i - 1] if i else 0, net._ends[0][i]
         if start == end:
             return
-        h = self._entry_units(caches[0].prefix(i), start, end)
-        for block, (first, second) in enumerate(net.layers):  # type: ignore[misc]
+        h = self._entry_units(caches[0].known(i), start, end)
+        for block in range(len(net.hidden)):
+            first, second = self.shared.layers[2 * block : 2 * block + 2]
             outer = caches[2 * block + 1].append(net._activate(h))
-            units = _some_units(first, outer.prefix(end), start, end)
+            units = first.units(i, outer.known(end))
             inner = caches[2 * block + 2].append(net._activate(units))
             caches[2 * block + 1], caches[2 * block + 2] = outer, inner
-            change = _some_units(second, inner.prefix(end), start, end)
-            h = h + (change * gates[block][:, start:end] if gates else change)
+            change = second.units(i, inner.known(end))
+            h = h + (change * gates[block][start:end] if gates else change)
         caches[-1] = caches[-1].append(h)
 
 
@@ -248,9 +243,18 @@ class _Shared:
 
     def __init__(self, net: MADE, batch: tuple[int, ...], context: Context) -> None:
         self.net, self.batch, self.rows = net, batch, math.prod(batch)
-        self.entry_weight = reorder(net.entry.weight, net._to_order, net._from_order)
-        self.from_context = self._flat(net.context_entry, context)
-        self.gates = [torch.sigmoid(self._flat(gate, context)) for gate in net.gates]  # type: ignore[arg-type]
+        in_order = reorder(net.entry.weight, net._to_order, net._from_order)
+        new = [[end - start for start, end in itertools.pairwise([0, *ends])] for ends in net._ends]
+        self.entry = _Blocks(in_order, net.entry.bias, new[0])
+        self.exit = _Blocks(net.exit.weight, net.exit.bias, [net.num_params] * net.features)
+        masked = [part for part in net.layers.modules() if isinstance(part, MaskedLinear)]
+        sizes = new[:1] * len(masked) if net.residual else new[1:]
+        self.layers = [
+            _Blocks(layer.weight, layer.bias, each)
+            for layer, each in zip(masked, sizes, strict=True)
+        ]
+        self.of_context = self._units(net.context_entry, context)
+        self.gates = [torch.sigmoid(self._units(gate, context)) for gate in net.gates]  # type: ignore[arg-type]
 
     def empty_caches(self) -> list["_Cache"]:
         """A cache for the variables and for the input of every masked layer."""
@@ -261,41 +265,52 @@ class _Shared:
         in_place = not torch.is_grad_enabled() and not is_traced()
         like = net.entry.weight
         return [
-            _Cache(like.new_empty(self.rows, width if in_place else 0), 0, in_place)
+            _Cache(like.new_empty(width if in_place else 0, self.rows), 0, in_place)
             for width in widths
         ]
 
-    def _flat(self, layer: nn.Module | None, context: Context) -> Tensor | None:
+    def _units(self, layer: nn.Module | None, context: Context) -> Tensor | None:
+        """What a layer makes of the context: (units, rows)."""
         if layer is None:
             return None
         h = layer(context)
-        return h.expand(*self.batch, h.shape[-1]).reshape(self.rows, h.shape[-1])
+        return h.expand(*self.batch, h.shape[-1]).reshape(self.rows, h.shape[-1]).t().contiguous()
 
 
-def _some_units(layer: nn.Module, known: Tensor, start: int, end: int) -> Tensor:
-    """Units start … end of a masked layer, none of whose weights to the known inputs is masked."""
-    weight, bias = cast(MaskedLinear, layer).weight, cast(MaskedLinear, layer).bias
-    return F.linear(known, weight[start:end, : known.shape[1]], bias[start:end])
+class _Blocks:
+    """A masked layer in blocks, the units of one step each, of which all known inputs are in use.
+
+    They are parted at once: a slice a step is slower, and its gradient as large as the layer.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, sizes: Sequence[int]) -> None:
+        self.weights, self.biases = weight.split(sizes), bias[:, None].split(sizes)
+
+    def units(self, block: int, known: Tensor) -> Tensor:
+        """The units of a block from the inputs that are known, the first of all: (units, rows)."""
+        weight = self.weights[block][:, : known.shape[0]]
+        return torch.addmm(self.biases[block], weight, known)
 
 
 class _Cache:
-    """A matrix that grows by columns: in place where nothing looks back, else by concatenation."""
+    """A matrix that grows by rows: in place where nothing looks back, else by concatenation."""
 
-    def __init__(self, data: Tensor, known: int, in_place: bool) -> None:
-        self.data, self.known, self.in_place = data, known, in_place
+    def __init__(self, data: Tensor, filled: int, in_place: bool) -> None:
+        self.data, self.filled, self.in_place = data, filled, in_place
 
-    def append(self, columns: Tensor) -> "_Cache":
-        """The cache with more columns; in place, the old one's memory is the new one's."""
-        known = self.known + columns.shape[1]
+    def append(self, units: Tensor) -> "_Cache":
+        """The cache with more rows; in place, the old one's memory is the new one's."""
+        filled = self.filled + len(units)
         if self.in_place:
-            self.data[:, self.known : known] = columns
-            return _Cache(self.data, known, True)
-        if self.known == 0:
-            return _Cache(columns, known, False)
-        return _Cache(torch.cat([self.data.to(columns.dtype), columns], dim=1), known, False)
+            self.data[self.filled : filled] = units
+            return _Cache(self.data, filled, True)
+        if self.filled == 0:
+            return _Cache(units, filled, False)
+        return _Cache(torch.cat([self.data.to(units.dtype), units]), filled, False)
 
-    def prefix(self, end: int) -> Tensor:
-        return self.data[:, :end]
+    def known(self, end: int) -> Tensor:
+        """The first rows."""
+        return self.data[:end]
 
 
 def _degrees(width: int, lowest: int, highest: int) -> Tensor:

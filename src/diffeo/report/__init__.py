@@ -9,6 +9,7 @@ if find_spec("matplotlib") is None:
 
 from diffeo.report.curves import learning_curve
 from diffeo.report.gather import gather, report
+from diffeo.report.image_gather import gather_images, image_report
 from diffeo.report.images import image_grid
 from diffeo.report.latent import latent, pit
 from diffeo.report.page import render
@@ -20,7 +21,9 @@ from diffeo.report.two_sample import TwoSample, two_sample_test
 __all__ = [
     "TwoSample",
     "gather",
+    "gather_images",
     "image_grid",
+    "image_report",
     "latent",
     "learning_curve",
     "marginals",

@@ -18,6 +18,7 @@ def learning_curve(
     higher_is_better: bool = True,
     baselines: Mapping[str, float] | None = None,
     title: str = "",
+    held_out: str = "held-out rows",
 ) -> Figure:
     """The figure of merit against optimizer steps, on the training batches and on held-out rows.
 
@@ -32,6 +33,7 @@ def learning_curve(
             (bits/dim).
         baselines: figures of simple models on the same held-out rows, drawn as level lines.
         title: above the picture.
+        held_out: what the held-out part is called.
     """
     train_steps, train_values = (np.asarray(part, dtype=float) for part in train)
     steps, values = (np.asarray(part, dtype=float) for part in validation)
@@ -41,14 +43,14 @@ def learning_curve(
         axes.plot(
             train_steps, train_values, color=QUIET, lw=0.9, alpha=0.8, label="training batches"
         )
-        axes.plot(steps, values, color=MODEL, marker="o", ms=2.6, label="held-out rows")
+        axes.plot(steps, values, color=MODEL, marker="o", ms=2.6, label=held_out)
         kept = np.flatnonzero(np.isfinite(values))
         if len(kept):
             order = values[kept] if higher_is_better else -values[kept]
             best = kept[int(np.argmax(order))]
             label = f"best: {values[best]:.3f} at step {int(steps[best])}"
             axes.plot(steps[best], values[best], "o", color=ACCENT, ms=6, label=label)
-        _levels(axes, baselines or {})
+        _levels(axes, baselines or {}, held_out)
         _zoom(axes, train_values, values, list((baselines or {}).values()), higher_is_better)
         axes.set_xlabel("optimizer step")
         axes.set_ylabel(unit)
@@ -57,14 +59,14 @@ def learning_curve(
     return drawn
 
 
-def _levels(axes: Axes, levels: Mapping[str, float]) -> None:
+def _levels(axes: Axes, levels: Mapping[str, float], held_out: str) -> None:
     finite = {name: value for name, value in levels.items() if np.isfinite(value)}
     highest = max(finite.values(), default=0.0)
     for name, value in finite.items():
         axes.axhline(value, color=QUIET, lw=1, ls=(0, (4, 3)))
         # The highest is named above its line and the others below: close lines keep their names.
         axes.annotate(
-            f"{name} {value:.2f} (held-out rows)",
+            f"{name} {value:.2f} ({held_out})",
             (0.99, value),
             xycoords=("axes fraction", "data"),
             xytext=(0, 2 if value == highest else -2),

@@ -9,8 +9,7 @@ from diffeo.density import Density
 from diffeo.extras import require
 from diffeo.report import sections
 from diffeo.report.comparison import compare
-from diffeo.report.page import Notes, Page, Section, render
-from diffeo.report.style import write_whole
+from diffeo.report.page import Notes, Page, Section, write_page
 
 if TYPE_CHECKING:
     import diffeo.report.material
@@ -76,7 +75,6 @@ def report(
     """
     for module in ("pandas", "sklearn", "lightning"):
         require(module, "report")
-    path = Path(path)
     page = gather(
         model,
         data,
@@ -92,10 +90,7 @@ def report(
         noise_draws=noise_draws,
         seed=seed,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for picture in page.pictures():
-        write_whole(path.with_name(f"{path.stem}-{picture.name}.png"), picture.png)
-    return write_whole(path, render(page).encode())
+    return write_page(page, path)
 
 
 def gather(
@@ -138,7 +133,7 @@ def gather(
         sections.latent_section(material, seed),
         sections.strangest_section(material),
         sections.columns_section(material),
-        sections.settings_section(material, history, settings or {}),
+        sections.settings_section(material.density, history, settings or {}),
     ]
     if lines := (*warnings, *material.notes, *sections.remarks(material)):
         parts.insert(0, Section("Warnings", (Notes(lines),)))

@@ -1,9 +1,13 @@
 """A page of words, tables and pictures as one self-contained HTML file."""
 
 import base64
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
+
+from diffeo.report.style import write_whole
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,19 @@ def render(page: Page) -> str:
 </body>
 </html>
 """
+
+
+def write_page(page: Page, path: str | os.PathLike[str]) -> Path:
+    """Writes the page as HTML, and its pictures beside it, named after it; makes the folder.
+
+    Raises:
+        OSError: if a file can't be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for picture in page.pictures():
+        write_whole(path.with_name(f"{path.stem}-{picture.name}.png"), picture.png)
+    return write_whole(path, render(page).encode())
 
 
 def _section(i: int, section: Section) -> str:

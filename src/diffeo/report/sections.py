@@ -19,6 +19,7 @@ from diffeo.report.tables import marginals, pairs
 from diffeo.report.two_sample import two_sample_test
 
 if TYPE_CHECKING:
+    import diffeo.density
     import diffeo.report.material
     import diffeo.train.history
 
@@ -246,16 +247,15 @@ def columns_section(material: "diffeo.report.material.Material") -> Section | No
 
 
 def settings_section(
-    material: "diffeo.report.material.Material",
+    density: "diffeo.density.Density",
     history: "diffeo.train.history.History | None",
     settings: Mapping[str, Any],
+    noun: str = "rows",
 ) -> Section:
-    """The model's arguments, how it was trained, and versions."""
-    config = getattr(material.density, "config", None) or {}
-    parameters = sum(parameter.numel() for parameter in material.density.parameters())
-    rows: list[tuple[str, str]] = [
-        ("model", str(config.get("name", type(material.density).__name__)))
-    ]
+    """The model's arguments, how it was trained on things of that name, and versions."""
+    config = getattr(density, "config", None) or {}
+    parameters = sum(parameter.numel() for parameter in density.parameters())
+    rows: list[tuple[str, str]] = [("model", str(config.get("name", type(density).__name__)))]
     rows += [
         (f"model: {key}", _setting(value))
         for key, value in _flat(config.get("arguments", {}))
@@ -264,8 +264,8 @@ def settings_section(
     rows.append(("parameters", f"{parameters:,}"))
     if history is not None and history.steps:
         rows += [
-            ("training rows", f"{history.rows:,}"),
-            ("rows held out while training", f"{history.validation_rows:,}"),
+            (f"training {noun}", f"{history.rows:,}"),
+            (f"{noun} held out while training", f"{history.validation_rows:,}"),
             ("steps", f"{history.steps[-1]:,}, best {history.best_step:,}"),
             ("seconds", f"{history.seconds[-1]:,.0f}" if history.seconds else "–"),
             ("stopped by", history.stopped or "–"),

@@ -7,6 +7,7 @@ from diffeo.extras import missing
 if find_spec("lightning") is None:
     raise ImportError(missing("diffeo.train"), name="lightning")
 
+from diffeo.train.augment import flip
 from diffeo.train.baselines import baselines
 from diffeo.train.checkpoint import CheckpointError
 from diffeo.train.evaluate import Evaluation, bits_per_dim, evaluate, score
@@ -23,5 +24,6 @@ __all__ = [
     "bits_per_dim",
     "evaluate",
     "fit",
+    "flip",
     "score",
 ]

@@ -1,6 +1,7 @@
 """Batches of data that is in memory: whole batches are indexed at once, never row by row."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,22 @@ class Batch(NamedTuple):
     context: Context
     weights: Tensor | None
     share: float
-    """Which part of the step's rows, by weight, these are: 1 where one process trains."""
+    """Which part of the step's rows, by weight, these are: 1 where one process trains at once."""
+
+    def parts(self, count: int) -> "list[Batch]":
+        """The same rows in that many batches, in order and about as many in each."""
+        if count == 1:
+            return [self]
+        bounds = [len(self.x) * i // count for i in range(count + 1)]
+        rows = Examples(self.x, self.context, self.weights)
+        parts = [rows.at(slice(start, end)) for start, end in pairwise(bounds)]
+        # One transfer for all weights: each wait for a GPU costs time.
+        weights = torch.ones(len(self.x)) if self.weights is None else self.weights.cpu()
+        sums = [part.sum().item() for part in weights.double().tensor_split(bounds[1:-1])]
+        total = sum(sums)
+        return [
+            Batch(*part, self.share * (own / total)) for part, own in zip(parts, sums, strict=True)
+        ]
 
 
 class BatchStream:
@@ -32,7 +48,7 @@ class BatchStream:
         batch_size: rows a batch, of all processes together; all rows where there are fewer.
         seed: of the order.
         device: where batches go.
-        dtype: of the batches of x, and of the weights.
+        dtype: of the weights; x keeps its own, smaller one where it is whole numbers.
         start: the first step.
         rank, world: which process this is, of how many.
     """
@@ -74,9 +90,8 @@ class BatchStream:
             whole, index = index, index[self.rank :: self.world]
             share = self._weight(index) / self._weight(whole)
         x, context, weights = self.data.at(index)
-        x = x.to(self.device, self.dtype)
         weights = None if weights is None else weights.to(self.device, self.dtype)
-        return Batch(x, move(context, self.device), weights, share)
+        return Batch(x.to(self.device), move(context, self.device), weights, share)
 
     def _weight(self, index: Tensor) -> float:
         weights = self.data.weights

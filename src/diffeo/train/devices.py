@@ -1,6 +1,7 @@
 """Where training runs."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -84,8 +85,13 @@ def trainer_options(
     return {"accelerator": device.type, "devices": 1}
 
 
-def fork_random(device: torch.device) -> AbstractContextManager[None]:
+@contextmanager
+def fork_random(device: torch.device) -> Iterator[None]:
     """A block whose random draws leave the global random states as they were."""
-    if device.type == "cuda":
-        return torch.random.fork_rng(devices=[device])
-    return torch.random.fork_rng(devices=[]) if device.type == "cpu" else nullcontext()
+    mps = torch.mps.get_rng_state() if device.type == "mps" else None
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            if mps is not None:
+                torch.mps.set_rng_state(mps)

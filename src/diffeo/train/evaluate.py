@@ -23,6 +23,7 @@ from diffeo.train.inputs import (
     model_device,
     model_dtype,
 )
+from diffeo.train.pixels import IndependentPixels
 from diffeo.train.tabular import encoded
 
 if TYPE_CHECKING:
@@ -238,15 +239,18 @@ def mean_and_error(values: Tensor, weights: Any = None) -> tuple[float, float]:
 
 def baselines_of(
     table: "diffeo.table.Table | diffeo.image_model.ImageModel",
-) -> Baselines | None:
-    """The simple models that were fitted to the rows the table was trained on, if recorded."""
+) -> Baselines | IndependentPixels | None:
+    """The simple models that were fitted to what the model was trained on, if recorded."""
     prefix = "baselines."
     state = {
         name.removeprefix(prefix): value
         for name, value in table.reference.items()
         if name.startswith(prefix)
     }
-    return Baselines.from_state(state) if state else None
+    if not state:
+        return None
+    of_pixels = set(state) == {"log_frequency"}
+    return (IndependentPixels if of_pixels else Baselines).from_state(state)
 
 
 def bits_per_dim(nats: float, dimensions: int) -> float:

@@ -10,8 +10,9 @@ import torch
 
 from diffeo.density import Density
 from diffeo.objectives import Objective, negative_log_likelihood
+from diffeo.train.augment import Augment
 from diffeo.train.devices import choose_device, fork_random
-from diffeo.train.history import History
+from diffeo.train.history import History, Watch
 from diffeo.train.holdout import admit, split
 from diffeo.train.inputs import Examples, Rows, model_device, model_dtype, move
 from diffeo.train.plan import Options, make_plan
@@ -29,6 +30,8 @@ INITIALIZATION_ROWS = 10_000
 """The most rows that `initialize` is shown, unless they are short."""
 INITIALIZATION_NUMBERS = 300_000
 """Short rows it is shown more of, up to so many numbers: rare categories are to be counted too."""
+INITIALIZATION_PIXELS = 2_000_000
+"""Images it is shown fewer of, up to so many numbers: networks make many more of each."""
 ON_DEVICE_BYTES = 2**30
 """Data up to this size is moved to the device once; larger data batch by batch."""
 
@@ -44,6 +47,8 @@ def fit(
     max_epochs: int | None = None,
     max_time: float | None = None,
     batch_size: int = 256,
+    accumulate: int = 1,
+    augment: Augment | None = None,
     learning_rate: float = 1e-3,
     weight_decay: float = 0.0,
     clip: float | None = 5.0,
@@ -54,6 +59,7 @@ def fit(
     evaluate_every: int | None = None,
     seed: int = 0,
     progress: bool | Callable[[History], None] = True,
+    watch: Watch | None = None,
     log_dir: str | Path | None = None,
     objective: Objective = negative_log_likelihood,
     device: str | torch.device = "auto",
@@ -73,15 +79,16 @@ def fit(
 
     With a checkpoint, a run that was stopped in any way, at any instant, goes on from the last one
     with `resume=True`; on a CPU with the same number of threads it ends with exactly the weights of
-    a run that was never stopped (unless `max_time` is given). Ctrl-C ends the step, writes the
-    checkpoint and raises `TrainingInterrupted` (a KeyboardInterrupt), the best weights so far in
-    the model; a second one interrupts at once. SIGTERM ends the step and writes the checkpoint,
-    then does what it would have done without `fit`.
+    a run that was never stopped (unless `max_time` is given, or several processes draw noise).
+    Ctrl-C ends the step, writes the checkpoint and raises `TrainingInterrupted` (a
+    KeyboardInterrupt), the best weights so far in the model; a second one interrupts at once.
+    SIGTERM ends the step and writes the checkpoint, then does what it would have done without
+    `fit`.
 
     Under torchrun, called in each process with the same arguments, the processes share each batch
     and the held-out rows, on a GPU each or on the CPU, and end with the same weights; only the
-    first (RANK 0) shows progress, logs, warns and writes checkpoints. Batch statistics
-    (`BatchNorm`) are those of a process's share.
+    first (RANK 0) shows progress, logs, warns, watches and writes checkpoints. Batch statistics
+    (`BatchNorm`) are those of a process's share, and each process has noise of its own.
 
     Args:
         model: any density with parameters; its data-dependent parts are set from the data first
@@ -102,6 +109,14 @@ def fit(
         max_time: the most seconds, over all parts of a resumed run. The rate is annealed to the
             time where that runs out first.
         batch_size: rows a step, of all processes together.
+        accumulate: in how many parts, one after another, each process computes its rows of a batch:
+            a step then needs the memory of a part, and its loss is still the mean over the batch.
+            Batch statistics are those of a part.
+        augment: what is done to the rows x of every training batch, as `flip` mirrors images: a
+            function that gives rows of the same shape, the noise it draws from torch's random
+            state. Rows come to it on the device, those of whole numbers in the dtype they were
+            given in. It never sees the held-out rows, nor those that data-dependent parts are set
+            from. None for nothing.
         learning_rate: of Adam.
         weight_decay: L2 penalty.
         clip: the largest norm of the gradient; None for any.
@@ -115,6 +130,10 @@ def fit(
         seed: of the split, the order of the rows and the noise.
         progress: whether to show a bar, in a notebook or on a terminal's stderr (elsewhere there is
             none); or what to call with the history after each evaluation instead.
+        watch: what the first process calls after each evaluation, with held-out rows or without,
+            as watch(model, history): with the density as it was evaluated, averaged weights and
+            evaluation mode, for samples in a log, say. It runs without gradients, and the random
+            numbers it draws change nothing in the run; an error in it ends training.
         log_dir: a folder for CSV and TensorBoard logs; a resumed run adds to them.
         objective: (model, x, context) ↦ what to make small, a mean over the batch; with weights it
             is given the batch's as the keyword `weights`.
@@ -126,11 +145,12 @@ def fit(
             Where it can't be written, on a full disk, training warns and goes on.
         checkpoint_seconds: between two of them; 0 for one after every step.
         resume: whether to go on from the checkpoint, of a run with the same data, model, seed and
-            options; from the beginning, with a warning, where there is none. A run that had ended
-            is not trained further.
+            options (`augment` is told by its name); from the beginning, with a warning, where there
+            is none. A run that had ended is not trained further.
 
     Raises:
-        TypeError: if data or context is not numbers, or the model has nothing to train.
+        TypeError: if data or context is not numbers, the model has nothing to train, or what should
+            be a function is none.
         ValueError: if data, context or an option does not fit, a value is not finite, or lies
             outside the support.
         CheckpointError: (a ValueError) if the checkpoint to resume from is damaged, or of a run
@@ -161,7 +181,11 @@ def fit(
         patience=patience,
         evaluate_every=evaluate_every,
         precision=precision,
+        accumulate=accumulate,
     )
+    for name, given in {"augment": augment, "watch": watch}.items():
+        if given is not None and not callable(given):
+            raise TypeError(f"fit: {name} must be a function or None, got {given!r}")
     if not 0 <= checkpoint_seconds < math.inf:
         raise ValueError(f"fit: checkpoint_seconds must be 0 or more, got {checkpoint_seconds!r}")
     if resume and checkpoint is None:
@@ -183,11 +207,18 @@ def fit(
             f"fit: a batch of {plan.batch_size} rows can't be shared by {processes.world} "
             "processes; start fewer, or give a larger batch_size"
         )
+    least = plan.batch_size // processes.world
+    if least < accumulate:
+        whose = "a batch" if processes.world == 1 else "a process's share of a batch"
+        raise ValueError(
+            f"fit: {whose}, {least} rows, can't be computed in {accumulate} parts; give a smaller "
+            "accumulate or a larger batch_size"
+        )
     home, target = model_device(model), choose_device(device, model, processes)
     processes.join()
     run_id = {}
     if checkpoint is not None or processes.world > 1:
-        run_id = identify(model, train, held_out, plan, options, seed)
+        run_id = identify(model, train, held_out, plan, options, augment, seed)
         if not processes.same(run_id):
             raise ValueError("fit: the processes were given different data, models or options")
     path = None if checkpoint is None else Path(checkpoint)
@@ -210,8 +241,10 @@ def fit(
                 plan,
                 options,
                 objective,
+                augment,
                 seed,
                 progress,
+                watch,
                 log_dir,
                 history,
                 checkpoints,
@@ -246,7 +279,10 @@ def _place(data: Examples, device: torch.device) -> Examples:
 
 def _initialize(model: Density, train: Examples, seed: int) -> None:
     count = len(train.x)
-    most = max(INITIALIZATION_ROWS, INITIALIZATION_NUMBERS // train.x[0].numel())
+    numbers = train.x[0].numel()
+    most = max(INITIALIZATION_ROWS, INITIALIZATION_NUMBERS // numbers)
+    if train.x.dim() > 2:
+        most = min(most, max(64, INITIALIZATION_PIXELS // numbers))
     if count > most:
         generator = torch.Generator().manual_seed((seed + 2_000_003) % 2**63)
         index = torch.randperm(count, generator=generator)[:most]

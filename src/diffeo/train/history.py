@@ -1,10 +1,12 @@
 """How a training run went, and the two ways in which it can end early with an exception."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffeo.density import Density
 from diffeo.extras import require
 
 if TYPE_CHECKING:
@@ -66,6 +68,10 @@ class History:
         axes.set_ylabel("log-likelihood a row, nats")
         axes.legend(loc="lower right")
         return axes
+
+
+Watch = Callable[[Density, History], None]
+"""What is shown the model at each evaluation, and the history so far."""
 
 
 class TrainingError(RuntimeError):

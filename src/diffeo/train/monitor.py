@@ -2,7 +2,8 @@
 
 import math
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -14,7 +15,7 @@ from diffeo.bijections.chain import inversion_error, warn_if_doubtful
 from diffeo.train.bar import make_bar
 from diffeo.train.batches import Batch
 from diffeo.train.devices import fork_random
-from diffeo.train.history import History, TrainingError
+from diffeo.train.history import History, TrainingError, Watch
 from diffeo.train.interrupts import Interrupts
 from diffeo.train.module import Training
 from diffeo.train.plan import Plan
@@ -34,7 +35,7 @@ class Monitor(Callback):
             the best.
         seed: of the noise that evaluation draws, the same each time, so that only the weights
             differ.
-        progress: as for `fit`.
+        progress, watch: as for `fit`.
         checkpoints: where the state goes now and then.
         interrupts: which notes that somebody wants training to end.
     """
@@ -45,6 +46,7 @@ class Monitor(Callback):
         validation: Callable[[], Iterable[Batch]] | None,
         seed: int,
         progress: bool | Callable[[History], None],
+        watch: Watch | None,
         checkpoints: Checkpoints,
         interrupts: Interrupts,
     ):
@@ -53,7 +55,7 @@ class Monitor(Callback):
         self.best: dict[str, Tensor] = {}
         self.waited = 0
         self.interrupted = False
-        self._report = progress if callable(progress) else None
+        self._watch, self._report = watch, progress if callable(progress) else None
         self._shown = bool(progress) and self._report is None
         self._bar: Any = None
 
@@ -162,12 +164,15 @@ class Monitor(Callback):
                     name: value.detach().clone()
                     for name, value in module.model.state_dict().items()
                 }
-        history.steps.append(module.tally.steps)
-        history.train.append(module.tally.take_mean())
-        history.validation.append(held_out)
-        history.seconds.append(module.tally.seconds)
-        if improved:
-            history.best_step, history.best_validation = module.tally.steps, held_out
+            history.steps.append(module.tally.steps)
+            history.train.append(module.tally.take_mean())
+            history.validation.append(held_out)
+            history.seconds.append(module.tally.seconds)
+            if improved:
+                history.best_step, history.best_validation = module.tally.steps, held_out
+            if self._watch is not None and module.processes.main:
+                with _looking(module):
+                    self._watch(module.model, history)
         self.waited = 0 if improved else self.waited + 1
         self._show(trainer, module)
         if self._report is not None and module.processes.main:
@@ -179,18 +184,13 @@ class Monitor(Callback):
 
     def _measure(self, module: Training) -> float:
         """Minus the objective's mean over the held-out rows, evaluation mode, equal noise."""
-        model, device = module.model, module.device
-        training = model.training
         total = rows = 0.0
-        model.eval()
-        # In full precision: mixed precision is for the steps.
-        with torch.no_grad(), fork_random(device), torch.autocast(device.type, enabled=False):
+        with _looking(module):
             torch.manual_seed(self.seed)
             for batch in self.validation():  # type: ignore[misc]
                 count = len(batch.x) if batch.weights is None else float(batch.weights.sum())
                 total -= float(module.loss(batch)) * count
                 rows += count
-        model.train(training)
         total, rows = module.processes.total(total, rows)
         return total / rows
 
@@ -217,3 +217,15 @@ class Monitor(Callback):
             logger.log_metrics(
                 {k: v for k, v in metrics.items() if math.isfinite(v)}, step=tally.steps
             )
+
+
+@contextmanager
+def _looking(module: Training) -> Iterator[None]:
+    """A block with the model in evaluation mode, that leaves no trace in modes or random states."""
+    model, device = module.model, module.device
+    training = model.training
+    model.eval()
+    # In full precision: mixed precision is for the steps.
+    with torch.no_grad(), fork_random(device), torch.autocast(device.type, enabled=False):
+        yield
+    model.train(training)

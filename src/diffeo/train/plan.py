@@ -6,6 +6,8 @@ from dataclasses import dataclass
 SCHEDULES = ("cosine", "constant")
 PRECISIONS = {"32": "32-true", "bf16-mixed": "bf16-mixed"}
 """What `fit` calls a precision, and what Lightning does."""
+NEEDED = ("batch_size", "accumulate", "learning_rate", "weight_decay")
+"""Numbers of which None is none."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,11 @@ class Options:
     patience: int | None
     evaluate_every: int | None
     precision: str
+    accumulate: int
 
     def __post_init__(self) -> None:
         whole = ("batch_size", "max_steps", "max_epochs", "patience", "evaluate_every")
-        for name in whole:
+        for name in (*whole, "accumulate"):
             self._check(name, int, 1, "a whole number of at least 1")
         self._check("warmup_steps", int, 0, "a whole number of at least 0")
         for name in ("learning_rate", "max_time", "clip"):
@@ -47,10 +50,10 @@ class Options:
 
     def _check(self, name: str, kind: type | tuple[type, ...], least: float, what: str) -> None:
         value = getattr(self, name)
-        if value is None:
+        if value is None and name not in NEEDED:
             return
         right = isinstance(value, kind) and not isinstance(value, bool)
-        if not right or not least <= value < math.inf:
+        if value is None or not right or not least <= value < math.inf:
             raise ValueError(f"fit: {name} must be {what}, got {value!r}")
 
 

@@ -1,34 +1,56 @@
 """What scores of a trained table are compared with, later and without the training table."""
 
+import math
 from typing import Any
 
 from torch import Tensor
 
 from diffeo.density import Density
-from diffeo.supports import each
+from diffeo.supports import Support, each
 from diffeo.train.baselines import Baselines
 from diffeo.train.evaluate import score
 from diffeo.train.inputs import Examples
+from diffeo.train.pixels import LARGEST_TABLE, IndependentPixels
+
+IMAGES = 1_000
+"""Held-out images whose scores are kept: they take ten passes each."""
+SMALL_IMAGE = 256
+"""Elements of an image up to which a Gaussian with the full covariance is fitted too."""
 
 
 def reference(model: Density, train: Examples, held_out: Examples | None) -> dict[str, Tensor]:
-    """What scores of a trained table are compared with: `Table.reference`.
+    """What scores of a trained model are compared with: `Table.reference`, `ImageModel.reference`.
 
-    "validation_scores" are the sorted log-likelihoods of the held-out rows; "baselines.…" the state
-    of `Baselines` of the training rows, where these are vectors.
+    "validation_scores" are the sorted log-likelihoods of the held-out rows, of images of `IMAGES`
+    at most; "baselines.…" the state of simple models of the training rows: `Baselines`, or
+    `IndependentPixels` of images too large for a covariance.
     """
     found = {}
     if held_out is not None:
-        found["validation_scores"] = (
-            score(model, held_out.x, held_out.context).float().sort().values
-        )
-    if len(train.x) > 1 and train.x.dim() == 2:
-        supports = each(model.support, train.x.shape[-1])
-        simple = Baselines.fit(
-            train.x.cpu(), supports, context=_cpu(train.context), weights=_cpu(train.weights)
-        )
+        judged = held_out.at(slice(IMAGES)) if held_out.x.dim() > 2 else held_out
+        found["validation_scores"] = score(model, judged.x, judged.context).float().sort().values
+    simple = _simple(model, train) if len(train.x) > 1 else None
+    if simple is not None:
         found |= {f"baselines.{name}": value for name, value in simple.state().items()}
     return found
+
+
+def _simple(model: Density, train: Examples) -> Baselines | IndependentPixels | None:
+    elements = train.x[0].numel()
+    context, weights = _cpu(train.context), _cpu(train.weights)
+    if train.x.dim() == 2:
+        supports = each(model.support, elements)
+        return Baselines.fit(train.x.cpu(), supports, context=context, weights=weights)
+    support = model.support
+    if not isinstance(support, Support) or not support.integer or not math.isfinite(support.upper):
+        return None
+    if elements <= SMALL_IMAGE:
+        x = train.x.flatten(1).cpu()
+        return Baselines.fit(x, [support] * elements, context=context, weights=weights)
+    levels = int(support.upper) + 1
+    if elements * levels > LARGEST_TABLE:
+        return None
+    return IndependentPixels.fit(train.x.cpu(), levels)
 
 
 def _cpu(values: Any) -> Any:

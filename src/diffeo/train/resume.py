@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diffeo.density import Density
+from diffeo.train.augment import Augment, name_of
 from diffeo.train.average import WeightAverage
 from diffeo.train.checkpoint import (
     CheckpointError,
@@ -28,6 +29,8 @@ from diffeo.train.tally import Tally
 
 _PIECE = 2**22
 """Rows are digested so many elements at a time."""
+_BEFORE = {"accumulate": 1, "augment": None}
+"""What runs had before there was the option: their checkpoints do not name it."""
 
 
 class Checkpoints:
@@ -173,6 +176,7 @@ class Checkpoints:
         return note["waited"]
 
     def _check(self, found: Mapping[str, Any]) -> None:
+        found = {**_BEFORE, **found}
         differ = [
             (name, found.get(name), value)
             for name, value in self.identity.items()
@@ -183,7 +187,7 @@ class Checkpoints:
         name, there, here = differ[0]
         said = (
             f"{name} differs"
-            if isinstance(here, str) and name not in ("schedule", "precision")
+            if isinstance(here, str) and name not in ("schedule", "precision", "augment")
             else f"{name} was {there}, and is {here} now"
         )
         more = f" (and {len(differ) - 1} more)" if len(differ) > 1 else ""
@@ -199,6 +203,7 @@ def identify(
     held_out: Examples | None,
     plan: Plan,
     options: Options,
+    augment: Augment | None,
     seed: int,
 ) -> dict[str, Any]:
     """What makes a run the run it is, as plain values. The first that differs is what is told."""
@@ -206,7 +211,7 @@ def identify(
     shapes = [(name, str(value.dtype), list(value.shape)) for name, value in tensors]
     made = (type(model).__name__, getattr(model, "config", None), shapes)
     held = "" if held_out is None else digest(held_out)
-    others = ("weight_decay", "clip", "average", "precision")
+    others = ("weight_decay", "clip", "average", "precision", "accumulate")
     return {
         "the model": hashlib.sha256(repr(made).encode()).hexdigest(),
         "rows": len(train.x),
@@ -216,6 +221,7 @@ def identify(
         "seed": int(seed),
         **{name: value for name, value in asdict(options).items() if name in others},
         **asdict(plan),
+        "augment": name_of(augment),
     }
 
 

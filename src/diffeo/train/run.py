@@ -13,10 +13,11 @@ import lightning.pytorch as lightning
 
 from diffeo.density import Density
 from diffeo.objectives import Objective
+from diffeo.train.augment import Augment
 from diffeo.train.average import WeightAverage
 from diffeo.train.batches import BatchStream, shared_in_order
 from diffeo.train.devices import trainer_options
-from diffeo.train.history import History, TrainingError, TrainingInterrupted
+from diffeo.train.history import History, TrainingError, TrainingInterrupted, Watch
 from diffeo.train.inputs import Examples, model_device, model_dtype
 from diffeo.train.interrupts import Interrupts
 from diffeo.train.logs import loggers
@@ -37,8 +38,10 @@ def run(
     plan: Plan,
     options: Options,
     objective: Objective,
+    augment: Augment | None,
     seed: int,
     progress: bool | Callable[[History], None],
+    watch: Watch | None,
     log_dir: str | Path | None,
     history: History,
     checkpoints: Checkpoints,
@@ -53,14 +56,13 @@ def run(
     stream = BatchStream(train, plan.batch_size, seed, start=checkpoints.steps, **place)
     batches = None
     if held_out is not None:
-        batches = partial(shared_in_order, held_out, 2 * plan.batch_size, **place)
+        rows = 2 * plan.batch_size // options.accumulate
+        batches = partial(shared_in_order, held_out, rows, **place)
     processes.follow_model(model)
     average = WeightAverage(model.parameters(), options.average)
-    module = Training(
-        model, objective, plan, average, options.weight_decay, options.clip, processes
-    )
+    module = Training(model, objective, plan, average, options, augment, processes)
     interrupts = Interrupts(launched=processes.world > 1)
-    monitor = Monitor(history, batches, seed, progress, checkpoints, interrupts)
+    monitor = Monitor(history, batches, seed, progress, watch, checkpoints, interrupts)
     if checkpoints.finished:
         checkpoints.restore(model, monitor.best, average, None, module.tally, history)
         model.load_state_dict(monitor.best)

@@ -1,0 +1,133 @@
+"""`diffeo run`: trains by a recipe, and compares with the published number."""
+
+import dataclasses
+import datetime
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from diffeo.cli.commands import Run, TrainImages
+from diffeo.cli.compute import load_images
+from diffeo.cli.console import Console, duration, estimate, number
+from diffeo.cli.errors import CommandError
+from diffeo.cli.images import draws_for, evaluated, read_for
+from diffeo.cli.words import parse
+
+
+def run(command: Run, console: Console) -> None:
+    """Trains, evaluates on the test part, and prints the figure beside the published one."""
+    from diffeo.recipes import UNITS, add_measured, find_data, find_recipe, read_recipe
+
+    if command.recipe is None:
+        _list(console)
+        return
+    recipe = read_recipe(find_recipe(command.recipe))
+    folder = find_data(recipe.set, command.data)
+    out = command.out or Path("runs") / recipe.name
+    words = ["train", recipe.model, str(folder), "--out", str(out), *recipe.words()]
+    asked = parse(words)
+    if not isinstance(asked, TrainImages):
+        raise CommandError(f"{recipe.path}: {recipe.set} is not images; recipes are of images")
+    own = ("device", "seed", "resume", "overwrite", "json", "quiet")
+    told = {key: getattr(command, key) for key in own}
+    given = {key: getattr(command, key) for key in ("threads", "max_steps", "max_time")}
+    told |= {key: value for key, value in given.items() if value is not None}
+    asked = dataclasses.replace(asked, **told)
+    console.say(f"{recipe.title} ({recipe.path})")
+    console.note(f"diffeo {' '.join(words)}")
+    from diffeo.cli.train import run as train
+
+    train(asked, console)
+    trained = console.result
+    device = trained.get("device", "cpu")
+    model, config = load_images(out, device)
+    images = read_for(model, config, folder, console, part="test")
+    draws = draws_for(len(images.pixels))
+    console.note(f"evaluating on {len(images.pixels):,} test images …")
+    evaluation = evaluated(model, images, console, draws=draws, seed=command.seed)
+    figure = recipe.figure(evaluation.log_likelihood, evaluation.dimensions, model.levels)
+    error = recipe.error(evaluation.standard_error, evaluation.dimensions)
+    training = config["training"]
+    console.say(f"{recipe.unit} of the test part, {UNITS[recipe.unit]}:")
+    published = "none" if recipe.published is None else number(recipe.published, 3)
+    console.rows(
+        [
+            ["here", estimate(figure, error), f"trained {duration(training['seconds'])}"],
+            ["published", published, recipe.reference],
+        ]
+    )
+    if recipe.note:
+        console.say(recipe.note)
+    measured = _measured(command, figure, error, training, model, device, evaluation.rows, draws)
+    if command.record:
+        add_measured(recipe.path, measured)
+        console.say(f"{recipe.path}: recorded")
+    console.result = {
+        "recipe": recipe.name,
+        "unit": recipe.unit,
+        "published": recipe.published,
+        "value": figure,
+        "standard_error": error,
+        "test": evaluation.to_dict(),
+        "folder": str(out),
+        "training": trained,
+    }
+
+
+def _measured(
+    command: Run,
+    figure: float,
+    error: float,
+    training: dict[str, Any],
+    model: Any,
+    device: str,
+    images: int,
+    draws: int,
+) -> dict[str, Any]:
+    """What is to be known of a figure, in plain values."""
+    import torch
+
+    from diffeo.hardware import processor
+
+    parameters = sum(parameter.numel() for parameter in model.density.parameters())
+    gpu = device.startswith("cuda")
+    return {
+        "date": datetime.date.today().isoformat(),
+        "value": round(figure, 4),
+        "standard_error": round(error, 4),
+        "test_images": images,
+        "noise_draws": draws,
+        "training_images": training["rows"],
+        "parameters": parameters,
+        "steps": training["steps"],
+        "stopped": training["stopped"],
+        "minutes": round(training["seconds"] / 60, 1),
+        "seed": command.seed,
+        "hardware": torch.cuda.get_device_name() if gpu else processor(),
+        "threads": torch.get_num_threads(),
+        "versions": f"diffeo {version('diffeo')}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}",
+    }
+
+
+def _list(console: Console) -> None:
+    """The recipes that come with this program."""
+    from diffeo.recipes import read_recipe, shipped
+
+    recipes = [read_recipe(path) for path in shipped().values()]
+    console.rows([[recipe.name, recipe.title] for recipe in recipes], indent=0)
+    console.say()
+    console.say("diffeo run NAME --data FOLDER trains by one.")
+    console.result = {
+        "recipes": [
+            {
+                "name": recipe.name,
+                "title": recipe.title,
+                "published": recipe.published,
+                "unit": recipe.unit,
+                "measured": list(recipe.measured),
+            }
+            for recipe in recipes
+        ]
+    }

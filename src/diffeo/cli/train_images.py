@@ -1,0 +1,247 @@
+"""`diffeo train` on images."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from diffeo.cli.commands import TrainImages
+from diffeo.cli.console import count
+from diffeo.cli.errors import CommandError, mistakes
+from diffeo.cli.images import (
+    PIXELS,
+    bound_in_words,
+    draws_for,
+    evaluated,
+    read,
+    tell_bits,
+    tiles,
+)
+from diffeo.cli.progress import progress_of
+from diffeo.cli.split import split_images
+from diffeo.cli.subject import Subject
+from diffeo.cli.unfinished import logs_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from diffeo.data.images import Images
+    from diffeo.density import Density
+    from diffeo.image_model import ImageModel
+    from diffeo.train import Evaluation, History
+
+FEW_IMAGES = 100
+"""Below so many images there is a warning."""
+BATCH_SIZE = 64
+SHOWN = 64
+"""Samples on a picture; of a model of classes as many rows of 8 as there are classes."""
+WATCHED = 16
+"""Samples on a picture in the logs."""
+
+
+class OfImages(Subject):
+    """The images of a file or folder."""
+
+    needs = ("lightning", "matplotlib", "PIL")
+    noun = "image"
+    command: TrainImages
+    train: "Images"
+    held_out: "Images"
+
+    @property
+    def levels(self) -> int:
+        """K, the levels of a pixel."""
+        return self.command.levels or 2**self.command.bits
+
+    def read(self) -> None:
+        """Reads the images to train on, and those to judge by."""
+        command, console = self.command, self.console
+        if not 1 <= command.bits <= 8:
+            raise CommandError(f"--bits must be 1 … 8, got {command.bits}")
+        if not 2 <= self.levels <= 256:
+            raise CommandError(f"--levels must be 2 … 256, got {self.levels}")
+        if not command.pictures_every >= 0:
+            raise CommandError(f"--pictures-every must be 0 or more, got {command.pictures_every}")
+        how: dict[str, Any] = {
+            "size": command.image_size,
+            "color": command.color,
+            "bits": command.bits,
+        }
+        with mistakes():
+            images = read(command.data, console, part=command.part, **how)
+        if command.context and len(images.classes) < 2:
+            raise CommandError(
+                f"{command.data}: has no classes for --context class; put the images in a folder "
+                "for each class, or labels beside an array"
+            )
+        if command.validation is not None:
+            with mistakes():
+                held_out = read(command.validation, console, prefer="val", **how)
+            train, where = images, f"of {command.validation} to judge by"
+        elif len(images.pixels) < 2:
+            raise CommandError(
+                f"{command.data}: has one image; one to learn from and one to judge by are the "
+                "least"
+            )
+        else:
+            train, held_out = split_images(images, command.seed)
+            where = "of them held out to judge by"
+        shape = "×".join(map(str, images.pixels.shape[1:]))
+        classes = f", {len(images.classes)} classes" if images.classes else ""
+        console.note(
+            f"{command.data}: {count(len(images.pixels), 'image')} of {shape}{classes}; "
+            f"{count(len(held_out.pixels), 'image')} {where}"
+        )
+        if images.classes and not command.context:
+            console.note("  the classes are not used; --context class models each")
+        if len(train.pixels) < FEW_IMAGES:
+            console.warn(
+                f"only {count(len(train.pixels), 'image')} to learn from: expect little of the "
+                "model"
+            )
+        self.train, self.held_out = train, held_out
+
+    def create(self) -> "ImageModel":
+        """The model of the images that were read."""
+        import torch
+
+        from diffeo.image_model import ImageModel
+
+        command = self.command
+        with mistakes():
+            torch.manual_seed(command.seed)
+            model = ImageModel.create(
+                command.model,
+                self.train,
+                conditioned=command.context is not None,
+                levels=self.levels,
+                preset=command.preset,
+                **self.chosen,
+            )
+            model.rows(self.held_out)
+        return model
+
+    def options(self) -> dict[str, Any]:
+        """Batches for images, mirroring, progress in bits/dim, and grids of samples as it goes."""
+        from diffeo.train import flip
+
+        options: dict[str, Any] = {
+            "batch_size": BATCH_SIZE,
+            "progress": progress_of(
+                self.console, dimensions=math.prod(self.train.pixels.shape[1:]), noun=self.noun
+            ),
+        }
+        if self.command.flip:
+            options["augment"] = flip
+        if self.command.pictures_every:
+            options["watch"] = Watch(
+                self._model_around, logs_of(self.command.out), self.command.pictures_every
+            )
+        return options
+
+    def _model_around(self, density: "Density") -> "ImageModel":
+        from diffeo.image_model import ImageModel
+
+        return ImageModel(density, self.train.classes if self.command.context else ())
+
+    def evaluate(self, model: "ImageModel") -> "Evaluation":
+        """The figures of the held-out images."""
+        return evaluated(model, self.held_out, self.console)
+
+    def draw(
+        self, folder: Path, model: "ImageModel", history: "History", evaluation: "Evaluation"
+    ) -> None:
+        """The learning curve, and samples, of each class a row."""
+        from diffeo.data.images import write_images
+        from diffeo.report import learning_curve, save_figure
+        from diffeo.train import bits_per_dim
+
+        dimensions = evaluation.dimensions
+        curve = learning_curve(
+            (history.steps, [bits_per_dim(value, dimensions) for value in history.train]),
+            (history.steps, [bits_per_dim(value, dimensions) for value in history.validation]),
+            unit="bits/dim" + ("" if model.density.exact else ", one-sample bound"),
+            higher_is_better=False,
+            baselines={
+                PIXELS[key]: bits_per_dim(value, dimensions)
+                for key, value in evaluation.baselines.items()
+            },
+            title=f"{self.command.model} on {self.command.data.name}",
+        )
+        save_figure(curve, folder / "curve.png")
+        drawn = grid_of(model, SHOWN, self.command.seed)
+        write_images(folder / "samples.png", drawn, columns=8)
+
+    def tell(self, model: "ImageModel", evaluation: "Evaluation") -> None:
+        """Bits/dim, and which bound they are."""
+        self.console.say(
+            f"bits/dim of the {count(evaluation.rows, 'held-out image')}, lower is better "
+            f"({bound_in_words(model, 1, draws_for(evaluation.rows))}):"
+        )
+        tell_bits(self.console, self.command.model, evaluation)
+
+    def next_steps(self, model: "ImageModel") -> str:
+        """Samples, or a report."""
+        folder = quote(str(self.command.out))
+        given = f" --given class={quote(model.classes[0])}" if model.classes else ""
+        return (
+            f"diffeo report {folder}, or diffeo sample {folder} -n 64{given} --temperature 0.8 "
+            "--out drawn.png"
+        )
+
+    def recorded(self, model: "ImageModel") -> dict[str, Any]:
+        """How the images were read, so that others are read alike."""
+        resized = self.command.image_size is not None
+        return {
+            "images": {
+                "size": list(model.shape[-2:]) if resized else None,
+                "bits": self.command.bits,
+            }
+        }
+
+    def result(self, model: "ImageModel") -> dict[str, Any]:
+        """Shape, levels and classes."""
+        return {
+            "shape": list(model.shape),
+            "levels": model.levels,
+            "classes": list(model.classes),
+        }
+
+
+class Watch:
+    """Keeps a grid of samples in the logs now and then, while training goes on.
+
+    Args:
+        around: makes a model of images of the density.
+        logs: the folder.
+        every: seconds between two grids; there is always one of the first evaluation.
+    """
+
+    def __init__(self, around: "Callable[[Density], ImageModel]", logs: Path, every: float) -> None:
+        self.around, self.logs, self.wait = around, logs, every
+        self.last = -math.inf
+
+    def __call__(self, density: "Density", history: "History") -> None:
+        """Writes samples-STEP.png if the last is long enough ago."""
+        from diffeo.data.images import write_images
+
+        began = time.monotonic()
+        if not history.steps[-1] or began - self.last < self.wait:
+            return
+        drawn = grid_of(self.around(density), WATCHED, seed=0)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        write_images(self.logs / f"samples-{history.steps[-1]:06d}.png", drawn, columns=8)
+        self.last = time.monotonic()
+        self.wait = max(self.wait, 20 * (self.last - began))  # drawing stays a small part
+
+
+def grid_of(model: "ImageModel", n: int, seed: int) -> "np.ndarray":
+    """Samples to look at: n of them, or 8 of each class (of 32 at most)."""
+    import numpy as np
+
+    if not model.classes:
+        return tiles(model, model.sample(n, seed=seed))
+    drawn = [model.sample(8, name, seed=seed + i) for i, name in enumerate(model.classes[:32])]
+    return tiles(model, np.concatenate(drawn))

@@ -1,0 +1,254 @@
+"""The commands on images: from a folder or an array to a model, and what it is used for."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffeo.cli import main
+from diffeo.cli.images import holds_images
+from diffeo.data.images import read_images, write_images
+
+QUICK = (
+    *("--steps", "1", "--filters", "4", "--scales", "1"),
+    *("--max-steps", "6", "--batch-size", "16", "--threads", "1"),
+)
+SIDE = 8
+
+
+def make_images(n: int, seed: int = 0) -> np.ndarray:
+    """Grey images of a bright half, (n, 1, 8, 8): every other one above, the others below."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 40, (n, 1, SIDE, SIDE))
+    pixels[::2, :, : SIDE // 2] += 200
+    pixels[1::2, :, SIDE // 2 :] += 200
+    return pixels.astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """A folder with pictures in two classes, "above" and "below"."""
+    folder = tmp_path_factory.mktemp("images") / "photos"
+    names = [f"{'above' if i % 2 == 0 else 'below'}/{i}" for i in range(60)]
+    write_images(folder, make_images(60), names)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def of_classes(photos, tmp_path_factory) -> Path:
+    """A model of the two classes; tests only read it."""
+    out = tmp_path_factory.mktemp("runs") / "classes"
+    words = ["train", "glow", str(photos), "--context", "class", "--out", str(out), "--quiet"]
+    assert main([*words, *QUICK]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def of_five_bits(photos, tmp_path_factory) -> Path:
+    """A model of 5 bits of images that were resized; tests only read it."""
+    out = tmp_path_factory.mktemp("runs") / "bits"
+    words = ["train", "glow", str(photos), "--bits", "5", "--image-size", "4", "--out", str(out)]
+    assert main([*words, "--quiet", *QUICK]) == 0
+    return out
+
+
+def test_training_leaves_model_curve_samples_and_logs(diffeo, photos, empty):
+    outcome = diffeo("train", "glow", photos, "--out", "g", "--pictures-every", 0.001, *QUICK)
+    assert outcome.status == 0, outcome.err
+    assert "60 images of 1×8×8, 2 classes; 6 images of them held out" in outcome.err
+    assert "bits/dim of the 6 held-out images" in outcome.out
+    assert "one-sample, 10 noise draws" in outcome.out
+    found = {path.name for path in Path("g").iterdir()}
+    assert {"config.json", "curve.png", "samples.png", "history.csv", "settings.json"} <= found
+    assert list(Path("g/logs").glob("samples-*.png"))
+    shape = read_images(Path("g/samples.png")).pixels.shape
+    assert shape[2] == shape[3]  # 8 × 8 tiles
+
+
+def test_the_json_result_is_complete(diffeo, photos, empty):
+    outcome = diffeo("train", "glow", photos, "--out", "g", "--json", *QUICK)
+    result = json.loads(outcome.out)
+    assert result["shape"] == [1, SIDE, SIDE] and result["levels"] == 256
+    assert result["validation"]["bits_per_dim"] > 0 and result["validation"]["bound"]
+
+
+def test_arrays_with_labels_and_few_levels(diffeo, empty):
+    np.save("x.npy", make_images(40)[:, 0] // 32)
+    np.save("x_labels.npy", np.arange(40) % 2)
+    words = ("--levels", 8, "--context", "class", "--out", "g", *QUICK)
+    assert diffeo("train", "glow", "x.npy", *words).status == 0
+    outcome = diffeo("sample", "g", "-n", 3, "--given", "class=1", "--out", "s.npy")
+    assert outcome.status == 0
+    drawn = np.load("s.npy")
+    assert drawn.shape == (3, 1, SIDE, SIDE) and drawn.max() < 8
+
+
+def test_evaluate_says_which_bound(diffeo, photos, of_classes):
+    outcome = diffeo("evaluate", of_classes, photos)
+    assert "bits/dim" in outcome.out and "one-sample" in outcome.out
+    tighter = diffeo("evaluate", of_classes, photos, "--samples", 8, "--draws", 2)
+    assert "8-sample, 2 noise draws" in tighter.out
+    result = json.loads(diffeo("evaluate", of_classes, photos, "--json", "--samples", 3).out)
+    assert result["samples"] == 3 and result["draws"] == 10 and result["rows"] == 60
+
+
+def test_encode_and_decode_give_the_picture_again(diffeo, photos, of_classes, empty):
+    picture = photos / "above/0.png"
+    words = ("--given", "class=above")
+    assert diffeo("encode", of_classes, picture, *words, "--out", "a.npy").status == 0
+    assert np.load("a.npy").shape == (1, SIDE * SIDE)
+    assert diffeo("decode", of_classes, "a.npy", *words, "--out", "b.png").status == 0
+    before, after = read_images(picture).pixels, read_images(Path("b.png")).pixels
+    assert np.array_equal(before, after)
+
+
+def test_encoding_a_folder_takes_the_classes_of_its_images(diffeo, photos, of_classes, empty):
+    assert diffeo("encode", of_classes, photos, "--out", "all.npy").status == 0
+    given = diffeo("encode", of_classes, photos / "below", "--out", "below.npy",
+                   "--given", "class=below")  # fmt: skip
+    assert given.status == 0
+    labels = read_images(photos).labels
+    assert np.array_equal(np.load("all.npy")[labels == 1], np.load("below.npy"))
+
+
+def test_samples_of_a_seed_are_the_same_in_all_forms(diffeo, of_five_bits, empty):
+    words = ("sample", of_five_bits, "-n", 4, "--seed", 3, "--temperature", 0.7)
+    for out in ("s.npy", "s.png", "s"):
+        assert diffeo(*words, "--out", out).status == 0
+    levels = np.load("s.npy")
+    assert levels.max() < 32
+    pictures = read_images(Path("s"), bits=5).pixels  # shown from 0 to 255, they fall back
+    assert np.array_equal(pictures, levels)
+
+
+def test_others_images_are_made_like_the_training_images(diffeo, photos, of_five_bits, empty):
+    """Resized, and of as many bits."""
+    outcome = diffeo("score", of_five_bits, photos, "--out", "s.csv", "--threshold", 0.5)
+    assert outcome.status == 0, outcome.err
+    lines = Path("s.csv").read_text().splitlines()
+    assert lines[0] == "image,log_likelihood,bits_per_dim,percentile,flagged"
+    assert len(lines) == 61 and lines[1].startswith("above/0.png,")
+
+
+def test_interpolation_starts_at_the_first_image(diffeo, photos, of_classes, empty):
+    four = [photos / f"above/{i}.png" for i in (0, 2, 4, 6)]
+    outcome = diffeo("interpolate", of_classes, *four, "--given", "class=above", "--ticks", 3,
+                     "--out", "grid.npy")  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    grid = np.load("grid.npy")
+    assert grid.shape == (9, 1, SIDE, SIDE)
+    assert np.array_equal(grid[0], read_images(four[0]).pixels[0])
+
+
+def test_the_data_choose_between_the_forms_of_a_model(diffeo, tables, empty):
+    np.save("x.npy", make_images(40))
+    quick = ("--max-steps", 3, "--hidden", 8, "--transforms", 2, "--threads", 1)
+    assert diffeo("train", "nice", "x.npy", "--out", "i", *quick).status == 0
+    assert diffeo("train", "nice", tables / "train.csv", "--out", "t", *quick).status == 0
+    assert "1 8 8" in diffeo("info", "i").out
+    np.save("flat.npy", np.random.default_rng(0).normal(size=(30, 2)))
+    assert not holds_images(Path("flat.npy")) and holds_images(Path("x.npy"))
+
+
+def test_a_stopped_training_goes_on_to_the_same_end(diffeo, photos, empty, monkeypatch):
+    words = ("train", "glow", photos, "--flip", *QUICK)
+    assert diffeo(*words, "--out", "whole").status == 0
+
+    def stop(*arguments: object) -> None:
+        raise RuntimeError("a fault of the program")
+
+    with monkeypatch.context() as context:
+        context.setattr("diffeo.cli.train_images.OfImages.draw", stop)
+        with pytest.raises(RuntimeError):
+            diffeo(*words, "--out", "parts")
+    assert not Path("parts/config.json").exists()
+    outcome = diffeo(*words, "--out", "parts", "--resume")
+    assert outcome.status == 0, outcome.err
+    weights = [Path(name, "model.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+
+
+def test_a_folder_that_changed_is_not_resumed(diffeo, photos, empty, monkeypatch):
+    write_images(Path("some"), make_images(30))
+    words = ("train", "glow", "some", "--out", "g", *QUICK)
+    monkeypatch.setattr("diffeo.cli.train_images.OfImages.draw", _fail)
+    with pytest.raises(RuntimeError):
+        diffeo(*words)
+    Path("some/00.png").unlink()
+    assert "some holds other data" in diffeo(*words, "--resume").mistake
+
+
+def _fail(*arguments: object) -> None:
+    raise RuntimeError("a fault of the program")
+
+
+def bad_inputs() -> dict[str, tuple[str, ...]]:
+    """Words of a command in a folder that `mistaken` fills, and what its one line says."""
+    train = "train glow {} --out g --max-steps 2"
+    return {
+        train.format("mixed"): ("mixed/", "--image-size"),
+        train.format("nothing"): ("nothing", "holds no"),
+        train.format("broken"): ("broken/b.png",),
+        train.format("one"): ("has one image",),
+        train.format("odd"): ("7", "--image-size"),
+        train.format("few.npy") + " --levels 4": ("levels 0 … 3",),
+        train.format("t.csv"): ("t.csv is a table", "maf"),
+        "train maf few.npy --out g": ("few.npy holds images", "glow"),
+        train.format("few.npy") + " --context class": ("no classes",),
+        train.format("few.npy") + " --bits 9": ("--bits must be 1 … 8",),
+        train.format("few.npy") + " --part val": ("no part 'val'",),
+    }
+
+
+@pytest.fixture
+def mistaken(empty) -> Path:
+    images = make_images(120)
+    write_images(Path("mixed"), images)
+    write_images(Path("other"), make_images(1).repeat(2, axis=2))
+    Path("other/0.png").rename("mixed/z.png")
+    Path("nothing").mkdir()
+    write_images(Path("broken"), images)
+    Path("broken/b.png").write_bytes(Path("broken/000.png").read_bytes()[:60])
+    write_images(Path("one"), images[:1])
+    write_images(Path("odd"), images[:, :, :7, :7])
+    np.save("few.npy", images)
+    Path("t.csv").write_text("a,b\n1,2\n3,4\n")
+    return empty
+
+
+@pytest.mark.parametrize("words", bad_inputs())
+def test_bad_images_get_a_line_that_says_what_to_do(diffeo, mistaken, words):
+    mistake = diffeo(*words.split()).mistake
+    for part in bad_inputs()[words]:
+        assert part in mistake
+    assert not Path("g").exists()
+
+
+USES = {
+    "sample {} -n 2 --out s.png": ("--given class=NAME", "above, below"),
+    "sample {} -n 2 --given class=abov --out s.png": ("did you mean above",),
+    "sample {} -n 2 --given color=above --out s.png": ("--given class=NAME",),
+    "sample {} -n 2 --given class=above --temperature -1 --out s.png": ("--temperature",),
+    "sample {} -n 2 --given class=above": ("--out",),
+    "sample {} -n 2 --given class=above --out s.jpg": (".png",),
+    "decode {} short.npy --given class=above --out s.png": ("(N, 64)",),
+    "decode {} absent.npy --given class=above --out s.png": ("no such file",),
+    "encode {} large.png --given class=above --out z.npy": ("16×16",),
+    "evaluate {} large.png": ("16×16",),
+    "evaluate {} large.png --drop-missing": ("--drop-missing is for tables",),
+    "evaluate {} large.png --samples 0": ("--samples must be at least 1",),
+    "score {} plain --out s.csv": ("classes",),
+    "interpolate {} large.png large.png large.png large.png --out g.png": ("--given",),
+}
+
+
+@pytest.mark.parametrize("words", USES)
+def test_bad_uses_get_a_line_that_says_what_to_do(diffeo, of_classes, empty, words):
+    np.save("short.npy", np.zeros((1, 63), np.float32))
+    write_images(Path("plain"), make_images(2))
+    write_images(Path("large.png"), make_images(1), scale=2)
+    mistake = diffeo(*words.format(of_classes).split()).mistake
+    for part in USES[words]:
+        assert part in mistake
+    assert not {path.name for path in empty.iterdir()} & {"s.png", "z.npy", "g.png", "s.csv"}
