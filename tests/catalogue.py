@@ -335,6 +335,9 @@ BIJECTIONS = [
     image_partitioned(
         "Checkerboard/volume", lambda: bj.Checkerboard((1, 2, 1, 4), flip=True), (1, 2, 1, 4)
     ),
+    image_partitioned("Lattice", lambda: bj.Lattice((1, 2, 4), (0, 1)), (1, 2, 4)),
+    image_partitioned("Lattice/columns", lambda: bj.Lattice((2, 1, 4), (1,)), (2, 1, 4)),
+    image_partitioned("Lattice/signal", lambda: bj.Lattice((1, 6), (0,), flip=True), (1, 6)),
     BijectionCase(
         "Autoregressive/permuted",
         lambda context: autoregressive(sc.Affine(), context, 4, order=(2, 0, 3, 1)),

@@ -297,7 +297,15 @@ def test_demo_runs_and_runs_again(diffeo, empty):
     assert json.loads(outcome.out)["test"]["rows"] == 447
     outcome = diffeo("demo", "--max-steps", 3, "--threads", 1)
     assert outcome.status == 0, outcome.err
-    expected = {"curve.png", "model", "samples.csv", "samples.png", "scores.csv", "scores.png"}
+    expected = {
+        "curve.png",
+        "images",
+        "model",
+        "samples.csv",
+        "samples.png",
+        "scores.csv",
+        "scores.png",
+    }
     assert {path.name for path in (empty / "demo").iterdir()} == expected | {"strangest.png"}
     assert "one-sample bound, mean of 10 noise draws" in outcome.out
     assert "bits/dim)" in outcome.err
@@ -309,6 +317,9 @@ def test_demo_runs_and_runs_again(diffeo, empty):
     assert len(pd.read_csv("demo/scores.csv")) == 447
     assert diffeo("sample", "demo/model", "-n", 2, "--out", "more.csv").status == 0
     assert diffeo("info", "demo/model").status == 0
+    words = ("decode", "demo/images/model", "demo/images/latents.npy", "--out", "again.npy")
+    assert diffeo(*words).status == 0
+    assert np.array_equal(np.load("again.npy"), np.load("demo/images/digits.npy"))
 
 
 def test_columns_that_can_not_be_learned_are_named(diffeo, empty):

@@ -15,6 +15,7 @@ from diffeo.bijections import (
     Coupling,
     Dequantize,
     InvertibleConv,
+    Lattice,
     MultiScale,
     Squeeze,
 )
@@ -37,6 +38,26 @@ def test_a_checkerboard_keeps_the_even_positions_in_their_rows():
     kept, changed = Checkerboard((1, 2, 4)).split(torch.arange(8.0).reshape(1, 2, 4))
     assert kept.tolist() == [[[0, 2], [5, 7]]]
     assert changed.tolist() == [[[1, 3], [4, 6]]]
+
+
+@pytest.mark.parametrize("along", [(0,), (1,), (2,), (0, 2), (2, 1), (0, 1, 2)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_lattice_keeps_even_positions_along_its_axes(along, flip):
+    shape = (3, 2, 4, 6)
+    lattice = Lattice(shape, along, flip)
+    x = torch.arange(5.0 * 144).reshape(5, *shape)
+    kept, changed = lattice.split(x)
+    places = torch.meshgrid(*(torch.arange(n) for n in shape[1:]), indexing="ij")
+    even = sum(places[axis] for axis in along) % 2 == int(flip)  # type: ignore[operator]
+    assert torch.equal(kept.flatten(1).sort().values, x[:, :, even].flatten(1).sort().values)
+    assert kept.shape[1:] == lattice.kept_shape and changed.shape[1:] == lattice.changed_shape
+    assert torch.equal(lattice.merge(kept, changed), x)
+
+
+def test_a_lattice_is_laid_out_by_blocks():
+    kept, changed = Lattice((1, 2, 4), (0, 1)).split(torch.arange(8.0).reshape(1, 2, 4))
+    assert kept.tolist() == [[[0, 2]], [[5, 7]]]
+    assert changed.tolist() == [[[1, 3]], [[4, 6]]]
 
 
 def test_the_latent_scale_by_scale():

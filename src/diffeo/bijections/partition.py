@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -226,6 +228,72 @@ class Checkerboard(Partition):
     def extra_repr(self) -> str:
         """Shape and side."""
         return f"shape={self.event_shape}, flip={self.flip}"
+
+
+class Lattice(Partition):
+    """Keeps the positions whose coordinates along some axes add up to an even number.
+
+    Along one axis these are every other row or column, along both of an image a checkerboard. Space
+    is cut into blocks of 2 along each of the axes, and what a block has of a part becomes channels:
+    of a axes, (2^(a−1) C, …) with their extents halved. So the neighbours of a position are at the
+    same places everywhere, as convolutions need it, which they are not in `Checkerboard`, whose
+    rows of different parity are shifted.
+
+    Args:
+        shape: (C, *space), even along the axes.
+        along: axes of space, 0 the first.
+        flip: keep the odd positions instead.
+
+    Raises:
+        TypeError: if the shape is not of whole numbers.
+        ValueError: if it isn't that of an image, a signal or a volume, an extent is odd, or an axis
+            does not exist or stands twice.
+    """
+
+    def __init__(self, shape: Sequence[int], along: Sequence[int], flip: bool = False) -> None:
+        super().__init__()
+        self.event_shape = (channels, *space) = _image("Lattice", shape)
+        self.along, self.flip = tuple(along), flip
+        if not along or len(set(along)) < len(along) or not set(along) <= set(range(len(space))):
+            raise ValueError(f"Lattice: along must name axes 0 … {len(space) - 1}, got {along!r}")
+        if any(space[axis] % 2 for axis in along):
+            raise ValueError(f"Lattice: extents must be even along {along}, got {self.event_shape}")
+        self._blocks = tuple(product((0, 1), repeat=len(self.along)))
+        self._kept = [sum(place) % 2 == int(flip) for place in self._blocks]
+        halved = [extent // 2 if axis in along else extent for axis, extent in enumerate(space)]
+        self.kept_shape = self.changed_shape = (channels * len(self._blocks) // 2, *halved)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The kept positions and the changed ones."""
+        channels = -len(self.event_shape)
+        parts = [x[self._slices(place)] for place in self._blocks]
+        kept = [part for part, chosen in zip(parts, self._kept, strict=True) if chosen]
+        changed = [part for part, chosen in zip(parts, self._kept, strict=True) if not chosen]
+        return torch.cat(kept, channels), torch.cat(changed, channels)
+
+    def merge(self, kept: Tensor, changed: Tensor) -> Tensor:
+        """Every position in its place again."""
+        dims = len(self.event_shape)
+        left, right = (iter(x.chunk(len(self._blocks) // 2, -dims)) for x in (kept, changed))
+        parts = [next(left) if chosen else next(right) for chosen in self._kept]
+        for axis in reversed(self.along):  # the last axis of a block changes fastest
+            dim = axis + 1 - dims
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [torch.stack(pair, dim).flatten(dim - 1, dim) for pair in pairs]
+        return parts[0]
+
+    def _slices(self, place: tuple[int, ...]) -> tuple[Any, ...]:
+        """The positions at one place of every block."""
+        of_axis = dict(zip(self.along, place, strict=True))
+        space = range(len(self.event_shape) - 1)
+        return (
+            ...,
+            *(slice(of_axis[axis], None, 2) if axis in of_axis else slice(None) for axis in space),
+        )
+
+    def extra_repr(self) -> str:
+        """Shape, axes and side."""
+        return f"shape={self.event_shape}, along={self.along}, flip={self.flip}"
 
 
 def _image(owner: str, shape: Sequence[int]) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from diffeo.cli.commands import Demo
 from diffeo.cli.compute import check_seed, choose_device, need, set_threads
 from diffeo.cli.console import Console, count, duration
+from diffeo.cli.demo_images import NAME, image_part, tell_images
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_out_folder, staged
 from diffeo.cli.progress import in_nats, progress_of
@@ -56,7 +57,7 @@ BASELINES = {
 
 def run(command: Demo, console: Console) -> None:
     """Trains, samples, scores; writes a folder of tables and pictures; prints what to look at."""
-    need("pandas", "lightning", "matplotlib", "sklearn")
+    need("pandas", "lightning", "matplotlib", "sklearn", "PIL")
     check_out_folder(command.out, overwrite=True, mark="model/config.json")
     if command.max_steps is not None and command.max_steps < 1:
         raise CommandError(f"--max-steps must be positive, got {command.max_steps}")
@@ -79,7 +80,9 @@ def run(command: Demo, console: Console) -> None:
         _sample(folder, command, model, parts["test"])
         compared = _draw_curve(folder, history, parts)
         _save(folder, command, model, history, evaluation)
+        of_images = image_part(command, parts, folder, device, console)
     _tell(command, console, evaluation, compared)
+    tell_images(command, console, of_images, _program())
     console.result = {
         "folder": str(command.out),
         "model": MODEL["name"],
@@ -87,6 +90,7 @@ def run(command: Demo, console: Console) -> None:
         "seconds": history.seconds[-1],
         "test": evaluation.to_dict(),
         "baselines_bits_per_dim": compared,
+        "images": {"model": NAME, "test": of_images.to_dict()},
         "device": device,
         "seed": command.seed,
     }

@@ -25,6 +25,8 @@ DEFAULTS = {"standardize": True, "marginals": 8}
 
 Presets are the papers', who have no map of each column in front.
 """
+DEFAULTS_OF_IMAGES = {"logit": 0.0, "marginals": 20}
+"""The same of images, whose pixels are often at the ends of their range."""
 
 
 class Option(typing.NamedTuple):
@@ -50,10 +52,11 @@ def model_options(name: str, of_images: bool = False) -> dict[str, Option]:
 
     own = _options(_find(name, of_images).build, skip=("shape", "context"))
     common = _options(registry.create)
+    keys, defaults = COMMON, DEFAULTS
     if of_images:
-        return own | {key: common[key] for key in COMMON_OF_IMAGES}
+        keys, defaults = COMMON_OF_IMAGES, DEFAULTS_OF_IMAGES
     return own | {
-        key: common[key]._replace(default=DEFAULTS.get(key, common[key].default)) for key in COMMON
+        key: common[key]._replace(default=defaults.get(key, common[key].default)) for key in keys
     }
 
 
@@ -70,7 +73,8 @@ def train_command(name: str, preset: str | None, of_images: bool = False) -> typ
     """
     options = model_options(name, of_images)
     entry = _find(name, of_images)
-    chosen = {} if preset is None else {"marginals": None, **entry.preset(preset)}
+    unset: dict[str, Any] = {"marginals": None, "logit": None} if of_images else {"marginals": None}
+    chosen = {} if preset is None else unset | dict(entry.preset(preset))
     fields = [
         _field(key, option, chosen.get(key, option.default)) for key, option in options.items()
     ]

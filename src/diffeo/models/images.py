@@ -1,6 +1,7 @@
 """Named models of images, signals and volumes: NICE, RealNVP, Glow and Flow++."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import nn
 
@@ -10,7 +11,7 @@ from diffeo.bijections.chain import Chain
 from diffeo.bijections.convolution import FORMS, InvertibleConv
 from diffeo.bijections.multiscale import MultiScale
 from diffeo.bijections.normalization import ActNorm
-from diffeo.bijections.partition import Channels, Checkerboard
+from diffeo.bijections.partition import Channels, Checkerboard, Lattice, Partition
 from diffeo.bijections.squeeze import Flatten, Squeeze
 from diffeo.contexts import ContextArgument, as_context_shape
 from diffeo.density import Density, Flow
@@ -38,6 +39,7 @@ HO_2019 = (
     "Variational Dequantization and Architecture Design, arXiv:1902.00275"
 )
 IMAGE_BASES = ("normal", "logistic", "student_t")
+BOARDS = ("checkerboard", "columns", "lattice")
 LINEARS = ("none", *FORMS)
 
 
@@ -271,6 +273,7 @@ def flowpp(
     context: ContextArgument = None,
     *,
     couplings: Sequence[int] = (4, 2, 3),
+    partition: str = "checkerboard",
     filters: int = 32,
     blocks: int = 2,
     components: int = 8,
@@ -290,6 +293,9 @@ def flowpp(
         context: what to condition on: vectors, images (channels, *space), or a dict of those.
         couplings: how many over a checkerboard, over channels after a squeeze, and over a
             checkerboard then.
+        partition: what stands for a checkerboard: "checkerboard", as in the paper; "columns", every
+            other column, as in the paper's code; or "lattice", a checkerboard, rows and columns in
+            turn, laid out by blocks of 2 (`Lattice`), better where images are small.
         filters: channels of the networks.
         blocks: of each network.
         components: of the mixtures.
@@ -304,6 +310,7 @@ def flowpp(
     squeezes_of("flowpp", event, 1, most=1)
     if len(couplings) != 3 or any(not isinstance(n, int) or n < 0 for n in couplings):
         raise ValueError(f"flowpp: couplings must be three whole numbers, got {tuple(couplings)}")
+    one_of("flowpp", "partition", partition, BOARDS)
     dims = len(event) - 1
     make = attentive(
         dims,
@@ -316,9 +323,10 @@ def flowpp(
     )
 
     def run(board: bool, count: int, shape: Sequence[int]) -> list[Bijection]:
-        kind, parts = Checkerboard if board else Channels, []
+        parts: list[Bijection] = []
         for i in range(count):
             tau = scalar_named("flowpp", scalar, components=components)
+            kind = _board(partition, dims, i // 2) if board else Channels
             parts += [
                 ActNorm(shape),  # type: ignore[arg-type]
                 InvertibleConv(shape[0], dims, start="identity"),
@@ -336,6 +344,16 @@ def flowpp(
         *run(True, third, inside),  # type: ignore[arg-type]
     )
     return _image_flow("flowpp", event, [chain], base, context)
+
+
+def _board(partition: str, dims: int, turn: int) -> Callable[..., Partition]:
+    """What stands for a checkerboard in a pair of couplings, the turn-th."""
+    if partition == "checkerboard":
+        return Checkerboard
+    if partition == "columns":
+        return partial(Lattice, along=(dims - 1,))
+    along = [tuple(range(dims)), *((axis,) for axis in range(dims))] if dims > 1 else [(0,)]
+    return partial(Lattice, along=along[turn % len(along)])
 
 
 def _image_flow(
