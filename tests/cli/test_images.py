@@ -56,7 +56,7 @@ def of_five_bits(photos, tmp_path_factory) -> Path:
 def test_training_leaves_model_curve_samples_and_logs(diffeo, photos, empty):
     outcome = diffeo("train", "glow", photos, "--out", "g", "--pictures-every", 0.001, *QUICK)
     assert outcome.status == 0, outcome.err
-    assert "60 images of 1×8×8, 2 classes; 6 images of them held out" in outcome.err
+    assert "54 images of 1×8×8, 2 classes to learn from; 6 images held out" in outcome.err
     assert "bits/dim of the 6 held-out images" in outcome.out
     assert "one-sample, 10 noise draws" in outcome.out
     found = {path.name for path in Path("g").iterdir()}
@@ -149,6 +149,17 @@ def test_the_data_choose_between_the_forms_of_a_model(diffeo, tables, empty):
     assert "1 8 8" in diffeo("info", "i").out
     np.save("flat.npy", np.random.default_rng(0).normal(size=(30, 2)))
     assert not holds_images(Path("flat.npy")) and holds_images(Path("x.npy"))
+
+
+def test_a_part_for_validation_is_what_training_is_judged_by(diffeo, empty):
+    images = make_images(60)[:, 0]
+    Path("sets").mkdir()
+    for part, rows in {"train": slice(50), "val": slice(50, 57), "test": slice(57, 60)}.items():
+        np.save(f"sets/{part}.npy", images[rows])
+    outcome = diffeo("train", "glow", "sets", "--out", "g", *QUICK)
+    assert "50 images of 1×8×8 to learn from; 7 images of the part val" in outcome.err
+    assert "3 images of" in diffeo("evaluate", "g", "sets").out
+    assert json.loads(diffeo("report", "g", "--json").out)["rows"] == 7
 
 
 def test_a_stopped_training_goes_on_to_the_same_end(diffeo, photos, empty, monkeypatch):

@@ -3,11 +3,14 @@
 import dataclasses
 import math
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.console import Console, count, estimate, number
 from diffeo.cli.errors import CommandError
+from diffeo.cli.split import split_images
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,6 +98,43 @@ def read(
     for note in images.notes:
         console.note(f"{path}: {note}")
     return images
+
+
+def learned_and_judged(
+    reader: "Callable[..., Images]",
+    data: Path,
+    validation: Path | None,
+    part: str | None,
+    seed: int,
+) -> "tuple[Images, Images, str]":
+    """The images to train on, those to judge by, and where the latter are from.
+
+    They are those of `validation`; else the part val of the data, where there is one and no part is
+    asked for; else a tenth.
+
+    Args:
+        reader: called as reader(path, part=…, prefer=…).
+        data: the images.
+        validation: images to judge by.
+        part: of the data.
+        seed: of what is held out.
+
+    Raises:
+        CommandError: if there is only one image.
+    """
+    from diffeo.data.errors import NoPart
+
+    images = reader(data, part=part)
+    if validation is not None:
+        return images, reader(validation, prefer="val"), f"of {validation} to judge by"
+    if part is None:
+        with suppress(NoPart):
+            return images, reader(data, part="val"), "of the part val to judge by"
+    if len(images.pixels) < 2:
+        raise CommandError(
+            f"{data}: has one image; one to learn from and one to judge by are the least"
+        )
+    return *split_images(images, seed), "held out to judge by"
 
 
 class _Counted:

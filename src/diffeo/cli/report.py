@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,8 @@ from diffeo.cli.commands import Report
 from diffeo.cli.compute import load_model, need, prepare
 from diffeo.cli.console import Console, count
 from diffeo.cli.errors import CommandError, mistakes
-from diffeo.cli.images import read_for
-from diffeo.cli.split import split, split_images, unchanged
+from diffeo.cli.images import learned_and_judged, read_for
+from diffeo.cli.split import split, unchanged
 
 if TYPE_CHECKING:
     import pandas
@@ -132,15 +133,14 @@ def _images(
         for key, value in recorded.items()
     }
     learned = judged = None
-    if found["data"] is not None:
-        part = settings.get("part")
-        learned = read_for(model, config, found["data"], console, part=part)
-        if not recorded["validation"]:
-            learned, judged = split_images(learned, settings["seed"])
+    reader = partial(read_for, model, config, console=console)
+    gone = recorded["validation"] is not None and found["validation"] is None
+    if found["data"] is not None and not gone:
+        learned, judged, _ = learned_and_judged(
+            reader, found["data"], found["validation"], settings.get("part"), settings["seed"]
+        )
     if command.data is not None:
-        judged = read_for(model, config, command.data, console, prefer="test")
-    elif found["validation"] is not None:
-        judged = read_for(model, config, found["validation"], console, prefer="val")
+        judged = reader(command.data, prefer="test")
     if judged is None:
         raise CommandError(
             f"{command.model}: the images that the model was trained on have moved or changed, so "

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,12 @@ from diffeo.cli.images import (
     bound_in_words,
     draws_for,
     evaluated,
+    learned_and_judged,
     read,
     tell_bits,
     tiles,
 )
 from diffeo.cli.progress import progress_of
-from diffeo.cli.split import split_images
 from diffeo.cli.subject import Subject
 from diffeo.cli.unfinished import logs_of
 
@@ -64,37 +65,27 @@ class OfImages(Subject):
             raise CommandError(f"--levels must be 2 … 256, got {self.levels}")
         if not command.pictures_every >= 0:
             raise CommandError(f"--pictures-every must be 0 or more, got {command.pictures_every}")
-        how: dict[str, Any] = {
-            "size": command.image_size,
-            "color": command.color,
-            "bits": command.bits,
-        }
+        how = {"size": command.image_size, "color": command.color, "bits": command.bits}
         with mistakes():
-            images = read(command.data, console, part=command.part, **how)
-        if command.context and len(images.classes) < 2:
+            train, held_out, where = learned_and_judged(
+                partial(read, console=console, **how),
+                command.data,
+                command.validation,
+                command.part,
+                command.seed,
+            )
+        if command.context and len(train.classes) < 2:
             raise CommandError(
                 f"{command.data}: has no classes for --context class; put the images in a folder "
                 "for each class, or labels beside an array"
             )
-        if command.validation is not None:
-            with mistakes():
-                held_out = read(command.validation, console, prefer="val", **how)
-            train, where = images, f"of {command.validation} to judge by"
-        elif len(images.pixels) < 2:
-            raise CommandError(
-                f"{command.data}: has one image; one to learn from and one to judge by are the "
-                "least"
-            )
-        else:
-            train, held_out = split_images(images, command.seed)
-            where = "of them held out to judge by"
-        shape = "×".join(map(str, images.pixels.shape[1:]))
-        classes = f", {len(images.classes)} classes" if images.classes else ""
+        shape = "×".join(map(str, train.pixels.shape[1:]))
+        classes = f", {len(train.classes)} classes" if train.classes else ""
         console.note(
-            f"{command.data}: {count(len(images.pixels), 'image')} of {shape}{classes}; "
-            f"{count(len(held_out.pixels), 'image')} {where}"
+            f"{command.data}: {count(len(train.pixels), 'image')} of {shape}{classes} to learn "
+            f"from; {count(len(held_out.pixels), 'image')} {where}"
         )
-        if images.classes and not command.context:
+        if train.classes and not command.context:
             console.note("  the classes are not used; --context class models each")
         if len(train.pixels) < FEW_IMAGES:
             console.warn(
