@@ -1,7 +1,9 @@
 """What a figure was measured on."""
 
 import platform
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 
 def processor() -> str:
@@ -12,3 +14,16 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def conditions(device: str) -> dict[str, Any]:
+    """What computes on a device: its name, CPU threads, versions."""
+    import torch
+
+    gpu = device.startswith("cuda")
+    return {
+        "hardware": torch.cuda.get_device_name(device) if gpu else processor(),
+        "threads": torch.get_num_threads(),
+        "software": f"diffeo {version('diffeo')}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}",
+    }

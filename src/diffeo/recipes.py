@@ -1,6 +1,8 @@
 """Recipes: a published number, how to train towards it, and what was measured."""
 
+import datetime
 import difflib
+import json
 import math
 import os
 import re
@@ -29,7 +31,7 @@ _KEYS = {
     "set": str,
     "model": str,
     "options": dict,
-    "measured": list,
+    "measured": (list, type(None)),
 }
 _NEEDED = ("title", "reference", "unit", "set", "model")
 
@@ -135,7 +137,14 @@ def read_recipe(path: Path) -> Recipe:
             raise DataError(f"{path}: {key} is {value!r}, which is of the wrong kind")
     if found["unit"] not in UNITS:
         raise DataError(f"{path}: unit must be one of {', '.join(UNITS)}; got {found['unit']!r}")
-    return Recipe(path, **{**found, "measured": tuple(found.get("measured", ()))})
+    measured = [
+        {
+            key: str(value) if isinstance(value, datetime.date) else value
+            for key, value in each.items()
+        }
+        for each in found.get("measured") or ()
+    ]
+    return Recipe(path, **{**found, "measured": tuple(measured)})
 
 
 def find_data(name: str, home: Path | None) -> Path:
@@ -173,22 +182,36 @@ def _fetched(name: str, folder: Path) -> bool:
     return bool(find_set(name).files) and place_of(name, folder).is_dir()
 
 
+def check_recordable(path: Path) -> None:
+    """Refuses a recipe that nothing could be added to later.
+
+    Raises:
+        DataError: if `measured` is not its last key, or the file can't be written.
+    """
+    keys = re.findall(r"^(\w+):", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    if "measured" in keys and keys[-1] != "measured":
+        raise DataError(f"{path}: measured must be its last key, for an entry to be added")
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        raise DataError(f"{path}: can't be written, so nothing can be recorded; copy the recipe")
+
+
 def add_measured(path: Path, values: Mapping[str, Any]) -> None:
     """Adds an entry to a recipe's `measured`, which stands at the end; nothing else is changed.
 
     Raises:
-        DataError: if it does not stand there, or the file can't be written.
+        DataError: as `check_recordable`.
     """
+    check_recordable(path)
     text = path.read_text(encoding="utf-8").rstrip("\n")
-    keys = re.findall(r"^(\w+):", text, flags=re.MULTILINE)
-    if "measured" in keys and keys[-1] != "measured":
-        raise DataError(f"{path}: measured must be its last key, for an entry to be added")
-    lines = [text] if "measured" in keys else [text, "measured:"]
+    text = re.sub(r"\nmeasured: *(\[ *\])?$", "", text)  # an empty one
+    lines = [text] if re.search(r"^measured:", text, flags=re.MULTILINE) else [text, "measured:"]
     for i, (key, value) in enumerate(values.items()):
-        lines.append(f"  {'- ' if i == 0 else '  '}{key}: {value}")
+        lines.append(f"  {'- ' if i == 0 else '  '}{key}: {json.dumps(value, ensure_ascii=False)}")
     beside = path.with_name(f".{path.name}.partial")
     try:
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
         beside.replace(path)
     except OSError as error:
         raise DataError(f"{path}: can't be written ({error.strerror})") from None
+    finally:
+        beside.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(command: Decode, console: Console) -> None:
     """Writes the images of an array of latents."""
-    check_out_images(command.out, overwrite=command.overwrite)
+    check_out_images(command.out, overwrite=command.overwrite, sources=(command.latents,))
     latents = _read(command.latents)
     device = prepare(command, console)
     model, _ = load_images(command.model, device)

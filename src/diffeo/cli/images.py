@@ -3,13 +3,13 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.console import Console, count, estimate, number
-from diffeo.cli.errors import CommandError
+from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.split import split_images
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ AT_ONCE = 1_000
 TOLD_EVERY = 10.0
 """Seconds."""
 DRAWS = 10_000
-"""Draws of dequantization noise that a mean over images takes at least, where 10 for each do."""
+"""Draws of noise that are enough for a mean over images."""
 MOST_DRAWS = 10
+"""Draws of noise that are enough for one image."""
 PIXELS = {"gaussian": "full-covariance Gaussian", "independent": "independent pixels"}
 """What the simple models of `diffeo.train.baselines` are called beside a model of images."""
 
@@ -81,20 +82,29 @@ def read(
         color: "grey" or "rgb", its `mode`.
         bits: as there.
         part: as there.
-        prefer: a part to read where there is one and none is asked for.
+        prefer: "val" or "test", the part to read where data have parts and none is asked for; the
+            other of the two where only that is there, never train.
+
+    Raises:
+        CommandError: if there is only the part train.
     """
     from diffeo.data.errors import NoPart
     from diffeo.data.images import read_images
 
     told = _Counted(path, console)
     how: dict[str, Any] = {"size": size, "mode": color, "bits": bits, "progress": told}
-    preferred = prefer if part is None else None
-    try:
-        images = read_images(path, part=part or preferred, **how)
-    except NoPart:
-        if preferred is None:
-            raise
-        images = read_images(path, part=None, **how)
+    images = None
+    if part is None and prefer is not None:
+        for wanted in (prefer, "test" if prefer == "val" else "val"):
+            with suppress(NoPart):
+                images = read_images(path, part=wanted, **how)
+                break
+        else:
+            with suppress(NoPart):
+                read_images(path, part="train", **how)
+                raise CommandError(f"{path}: has only the part train; read it with --part train")
+    if images is None:
+        images = read_images(path, part=part, **how)
     for note in images.notes:
         console.note(f"{path}: {note}")
     return images
@@ -184,7 +194,7 @@ def read_for(
         console,
         size=None if size is None else tuple(size),
         color=color,
-        bits=known.get("bits", _bits(model.levels)),
+        bits=8 if _is_of_levels(path, model.levels) else known.get("bits", 8),
         part=part,
         prefer=prefer,
     )
@@ -194,9 +204,17 @@ def read_for(
     return dataclasses.replace(images, labels=labels, classes=(given,))
 
 
-def _bits(levels: int) -> int:
-    """Of a channel of that many levels; 8 where no whole number is right."""
-    return levels.bit_length() - 1 if levels <= 256 and levels & (levels - 1) == 0 else 8
+def _is_of_levels(path: Path, levels: int) -> bool:
+    """Whether a .npy file holds a model's levels already, as `sample` and `decode` write them."""
+    import numpy as np
+
+    if path.suffix.lower() != ".npy" or not path.is_file() or levels >= 256:
+        return False
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return False  # which reading it will tell
+    return bool(values.size) and int(values.max()) < levels
 
 
 def class_of(model: "ImageModel", given: tuple[str, ...], *, required: bool = True) -> str | None:
@@ -268,7 +286,7 @@ def scores_of(
                 None if rows.context is None else rows.context[part],
                 samples=samples,
                 noise_draws=draws,
-                batch_size=256,
+                batch_size=max(1, min(256, 2**18 // math.prod(model.shape))),
                 seed=seed if shared_noise else seed + i,
                 shared_noise=shared_noise,
             ).double()
@@ -352,12 +370,20 @@ def tiles(model: "ImageModel", pixels: "np.ndarray") -> "np.ndarray":
     return full_range(pixels, model.levels)
 
 
-def check_out_images(path: Path, *, overwrite: bool) -> None:
+def check_out_images(path: Path, *, overwrite: bool, sources: Sequence[Path] = ()) -> None:
     """Refuses a place where images could not be written later: a picture, an array, or a folder.
 
+    Args:
+        path: the place.
+        overwrite: whether a file that is there may be replaced.
+        sources: files that are read.
+
     Raises:
-        CommandError: if it exists (without `overwrite`), or its folder does not.
+        CommandError: if it exists (without `overwrite`) or is a source, or its folder does not
+            exist.
     """
+    if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
+        raise CommandError(f"--out {path}: is the file that is read; give another name")
     if path.is_dir():
         if any(path.iterdir()):
             raise CommandError(f"--out {path}: the folder is not empty; name a new one")
@@ -390,4 +416,5 @@ def write_pictures(
     from diffeo.data.images import write_images
 
     shown = pixels if path.suffix.lower() == ".npy" else tiles(model, pixels)
-    write_images(path, shown, columns=columns, scale=scale)
+    with mistakes():
+        write_images(path, shown, columns=columns, scale=scale)

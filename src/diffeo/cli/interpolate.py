@@ -13,7 +13,7 @@ def run(command: Interpolate, console: Console) -> None:
     """Writes a grid of images whose latents mix those of four."""
     if command.ticks < 1:
         raise CommandError(f"--ticks must be at least 1, got {command.ticks}")
-    check_out_images(command.out, overwrite=command.overwrite)
+    check_out_images(command.out, overwrite=command.overwrite, sources=command.images)
     device = prepare(command, console)
     model, config = load_images(command.model, device)
     given = class_of(model, command.given)

@@ -2,10 +2,10 @@
 
 import dataclasses
 import datetime
-import platform
-from importlib.metadata import version
+import os
+import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Run, TrainImages
 from diffeo.cli.compute import load_images
@@ -14,31 +14,56 @@ from diffeo.cli.errors import CommandError
 from diffeo.cli.images import draws_for, evaluated, read_for
 from diffeo.cli.words import parse
 
+if TYPE_CHECKING:
+    from diffeo.recipes import Recipe
+    from diffeo.train import Evaluation
+
+
+OWN = (
+    *("device", "threads", "seed", "max_steps", "max_time"),
+    *("resume", "overwrite", "json", "quiet"),
+)
+"""What the command may say beside the recipe, or against it."""
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Run)}
+
 
 def run(command: Run, console: Console) -> None:
     """Trains, evaluates on the test part, and prints the figure beside the published one."""
-    from diffeo.recipes import UNITS, add_measured, find_data, find_recipe, read_recipe
+    from diffeo.recipes import (
+        UNITS,
+        add_measured,
+        check_recordable,
+        find_data,
+        find_recipe,
+        read_recipe,
+    )
 
     if command.recipe is None:
         _list(console)
         return
     recipe = read_recipe(find_recipe(command.recipe))
+    if command.record:
+        check_recordable(recipe.path)
     folder = find_data(recipe.set, command.data)
     out = command.out or Path("runs") / recipe.name
     words = ["train", recipe.model, str(folder), "--out", str(out), *recipe.words()]
     asked = parse(words)
     if not isinstance(asked, TrainImages):
         raise CommandError(f"{recipe.path}: {recipe.set} is not images; recipes are of images")
-    own = ("device", "seed", "resume", "overwrite", "json", "quiet")
-    told = {key: getattr(command, key) for key in own}
-    given = {key: getattr(command, key) for key in ("threads", "max_steps", "max_time")}
-    told |= {key: value for key, value in given.items() if value is not None}
+    told = {key: getattr(command, key) for key in OWN if getattr(command, key) != DEFAULTS[key]}
     asked = dataclasses.replace(asked, **told)
     console.say(f"{recipe.title} ({recipe.path})")
-    console.note(f"diffeo {' '.join(words)}")
+    more = [
+        f"--{key.replace('_', '-')} {value}"
+        for key, value in told.items()
+        if value not in (None, False)
+    ]
+    console.note(f"diffeo {shlex.join(words)} {' '.join(more)}".rstrip())
     from diffeo.cli.train import run as train
 
     train(asked, console)
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes the first writes, and evaluates
     trained = console.result
     device = trained.get("device", "cpu")
     model, config = load_images(out, device)
@@ -59,9 +84,8 @@ def run(command: Run, console: Console) -> None:
     )
     if recipe.note:
         console.say(recipe.note)
-    measured = _measured(command, figure, error, training, model, device, evaluation.rows, draws)
     if command.record:
-        add_measured(recipe.path, measured)
+        add_measured(recipe.path, _measured(recipe, evaluation, training, model.levels))
         console.say(f"{recipe.path}: recorded")
     console.result = {
         "recipe": recipe.name,
@@ -76,38 +100,26 @@ def run(command: Run, console: Console) -> None:
 
 
 def _measured(
-    command: Run,
-    figure: float,
-    error: float,
-    training: dict[str, Any],
-    model: Any,
-    device: str,
-    images: int,
-    draws: int,
+    recipe: "Recipe", evaluation: "Evaluation", training: dict[str, Any], levels: int
 ) -> dict[str, Any]:
     """What is to be known of a figure, in plain values."""
-    import torch
-
-    from diffeo.hardware import processor
-
-    parameters = sum(parameter.numel() for parameter in model.density.parameters())
-    gpu = device.startswith("cuda")
+    figure = recipe.figure(evaluation.log_likelihood, evaluation.dimensions, levels)
+    error = recipe.error(evaluation.standard_error, evaluation.dimensions)
     return {
         "date": datetime.date.today().isoformat(),
         "value": round(figure, 4),
         "standard_error": round(error, 4),
-        "test_images": images,
-        "noise_draws": draws,
+        "test_images": evaluation.rows,
+        "noise_draws": draws_for(evaluation.rows),
         "training_images": training["rows"],
-        "parameters": parameters,
+        "parameters": training["parameters"],
         "steps": training["steps"],
         "stopped": training["stopped"],
         "minutes": round(training["seconds"] / 60, 1),
-        "seed": command.seed,
-        "hardware": torch.cuda.get_device_name() if gpu else processor(),
-        "threads": torch.get_num_threads(),
-        "versions": f"diffeo {version('diffeo')}, torch {torch.__version__}, "
-        f"Python {platform.python_version()}",
+        "seed": training["options"]["seed"],
+        "hardware": training["hardware"],
+        "threads": training["threads"],
+        "versions": training["software"],
     }
 
 

@@ -49,7 +49,15 @@ def fingerprint(path: Path) -> dict[str, Any]:
 def unchanged(recorded: dict[str, Any]) -> Path | None:
     """The file or folder of a fingerprint, if it is still there and the same."""
     path = Path(recorded["path"])
-    return path if path.exists() and fingerprint(path) == recorded else None
+    file = file_of(path)
+    same = file.exists() and fingerprint(file)["sha256"] == recorded.get("sha256")
+    return path if same else None
+
+
+def file_of(path: Path) -> Path:
+    """The file of a path; of "x.npz:name", an array in a file, that file."""
+    end = path.name.lower().find(".npz:")
+    return path if end < 0 else path.with_name(path.name[: end + 4])
 
 
 def _digest(file: Path) -> str:

@@ -63,7 +63,7 @@ def run(command: Training, console: Console) -> None:
         history = _fit(subject, model, device, fit_options)
         evaluation = subject.evaluate(model)
         with staged(command.out, last=("config.json",)) as folder:
-            _write(folder, subject, model, history, evaluation, fit_options, unfinished)
+            _write(folder, subject, model, history, evaluation, fit_options, unfinished, device)
             subject.draw(folder, model, history, evaluation)
             names = sorted(path.name for path in folder.iterdir())
     unfinished.remove()
@@ -130,7 +130,9 @@ def _write(
     evaluation: "Evaluation",
     fit_options: dict[str, Any],
     unfinished: Unfinished,
+    device: str,
 ) -> None:
+    from diffeo.hardware import conditions
     from diffeo.table import save
 
     training = {
@@ -144,6 +146,8 @@ def _write(
         "options": fit_options,
         "validation": evaluation.to_dict(),
         "baselines": dict(evaluation.baselines),
+        "parameters": sum(parameter.numel() for parameter in model.density.parameters()),
+        **conditions(device),
         **subject.recorded(model),
     }
     save(model, folder, training=training)

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,7 @@ FEW_IMAGES = 100
 """Below so many images there is a warning."""
 BATCH_SIZE = 64
 SHOWN = 64
-"""Samples on a picture; of a model of classes as many rows of 8 as there are classes."""
+"""Samples on a picture; of a model of classes a row of 8 of each, of 32 at most."""
 WATCHED = 16
 """Samples on a picture in the logs."""
 
@@ -54,7 +55,8 @@ class OfImages(Subject):
     @property
     def levels(self) -> int:
         """K, the levels of a pixel."""
-        return self.command.levels or 2**self.command.bits
+        told = self.command.levels
+        return 2**self.command.bits if told is None else told
 
     def read(self) -> None:
         """Reads the images to train on, and those to judge by."""
@@ -115,7 +117,7 @@ class OfImages(Subject):
         return model
 
     def options(self) -> dict[str, Any]:
-        """Batches for images, mirroring, progress in bits/dim, and grids of samples as it goes."""
+        """Batches for images, mirroring, how progress is told, and grids of samples as it goes."""
         from diffeo.train import flip
 
         options: dict[str, Any] = {
@@ -207,7 +209,8 @@ class Watch:
     Args:
         around: makes a model of images of the density.
         logs: the folder.
-        every: seconds between two grids; there is always one of the first evaluation.
+        every: seconds between two grids, at least; the first is of the first evaluation after the
+            beginning. Where one can't be written, it is warned once and training goes on.
     """
 
     def __init__(self, around: "Callable[[Density], ImageModel]", logs: Path, every: float) -> None:
@@ -216,14 +219,19 @@ class Watch:
 
     def __call__(self, density: "Density", history: "History") -> None:
         """Writes samples-STEP.png if the last is long enough ago."""
+        from diffeo.data.errors import DataError
         from diffeo.data.images import write_images
 
         began = time.monotonic()
         if not history.steps[-1] or began - self.last < self.wait:
             return
         drawn = grid_of(self.around(density), WATCHED, seed=0)
-        self.logs.mkdir(parents=True, exist_ok=True)
-        write_images(self.logs / f"samples-{history.steps[-1]:06d}.png", drawn, columns=8)
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            write_images(self.logs / f"samples-{history.steps[-1]:06d}.png", drawn, columns=8)
+        except (DataError, OSError) as error:
+            warnings.warn(f"no more samples are drawn: {error}; training goes on", stacklevel=2)
+            self.wait = math.inf
         self.last = time.monotonic()
         self.wait = max(self.wait, 20 * (self.last - began))  # drawing stays a small part
 

@@ -15,7 +15,7 @@ from diffeo.cli.commands import Training
 from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_out_folder, remove_partial
-from diffeo.cli.split import fingerprint
+from diffeo.cli.split import file_of, fingerprint
 
 PARTIAL = ".settings.json.partial"
 LOGS = ("metrics.csv", "hparams.yaml", "events.out.tfevents.*", "samples-*.png")
@@ -59,6 +59,16 @@ class Unfinished:
         self.checkpoint = checkpoint_of(command.out)
         self.folder, self.logs = self.checkpoint.parent, logs_of(command.out)
         self._made = [each for each in (command.out, *command.out.parents) if not each.exists()]
+        for read in (command.data, command.validation):
+            if (
+                read is not None
+                and read.is_dir()
+                and read.resolve() in command.out.resolve().parents
+            ):
+                raise CommandError(
+                    f"--out {command.out}: is inside {read}, whose files are read; give a folder "
+                    "elsewhere"
+                )
         there = (self.folder / "settings.json").exists()
         if command.resume and command.overwrite:
             raise CommandError("give --resume or --overwrite, not both")
@@ -90,8 +100,8 @@ class Unfinished:
         }
         for key in ("data", "validation"):
             path: Path | None = getattr(self.command, key)
-            if path is not None and path.exists():
-                settings[key] = fingerprint(path)
+            if path is not None and (file := file_of(path)).exists():
+                settings[key] = fingerprint(file) | {"path": str(path.absolute())}
         return json.loads(json.dumps(settings))
 
     def _check_same(self, path: Path) -> None:

@@ -175,7 +175,12 @@ def _train_command(model: str, words: Sequence[str]) -> type:
         known = {key: takes for form in forms.values() for key, takes in _flags(form).items()}
         # Further values of an option that takes several look like data too, but are no paths.
         data = next((Path(word) for word in _bare(words, known)[1:] if _exists(word)), None)
-        of_images = next(iter(forms)) if data is None else holds_images(data)
+        if data is None and any(
+            word in _flags(TrainImages) and word not in _flags(Train) for word in words
+        ):
+            of_images = True in forms  # what is meant is plain, though the data are missing
+        else:
+            of_images = next(iter(forms)) if data is None else holds_images(data)
         if of_images not in forms:
             kind, what, others = (
                 ("tables", "holds images", IMAGE_MODELS)

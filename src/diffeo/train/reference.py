@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from diffeo.density import Density
@@ -12,10 +13,14 @@ from diffeo.train.evaluate import score
 from diffeo.train.inputs import Examples
 from diffeo.train.pixels import LARGEST_TABLE, IndependentPixels
 
+AT_ONCE = 2**18
+"""Numbers in a batch that is scored: 256 images of 1,024 pixels."""
 IMAGES = 1_000
 """Held-out images whose scores are kept: they take ten passes each."""
 SMALL_IMAGE = 256
-"""Elements of an image up to which a Gaussian with the full covariance is fitted too."""
+"""Elements of an image up to which a Gaussian with the full covariance is fitted too, where there
+are more than twice as many images.
+"""
 
 
 def reference(model: Density, train: Examples, held_out: Examples | None) -> dict[str, Tensor]:
@@ -27,8 +32,14 @@ def reference(model: Density, train: Examples, held_out: Examples | None) -> dic
     """
     found = {}
     if held_out is not None:
-        judged = held_out.at(slice(IMAGES)) if held_out.x.dim() > 2 else held_out
-        found["validation_scores"] = score(model, judged.x, judged.context).float().sort().values
+        judged = held_out
+        if held_out.x.dim() > 2 and len(held_out.x) > IMAGES:  # of all classes, in whatever order
+            generator = torch.Generator().manual_seed(0)
+            chosen = torch.randperm(len(held_out.x), generator=generator)[:IMAGES]
+            judged = held_out.at(chosen.to(held_out.x.device))
+        at_once = max(1, min(1024, AT_ONCE // judged.x[0].numel()))
+        scores = score(model, judged.x, judged.context, batch_size=at_once)
+        found["validation_scores"] = scores.float().sort().values
     simple = _simple(model, train) if len(train.x) > 1 else None
     if simple is not None:
         found |= {f"baselines.{name}": value for name, value in simple.state().items()}
@@ -44,7 +55,7 @@ def _simple(model: Density, train: Examples) -> Baselines | IndependentPixels | 
     support = model.support
     if not isinstance(support, Support) or not support.integer or not math.isfinite(support.upper):
         return None
-    if elements <= SMALL_IMAGE:
+    if elements <= SMALL_IMAGE and len(train.x) > 2 * elements:
         x = train.x.flatten(1).cpu()
         return Baselines.fit(x, [support] * elements, context=context, weights=weights)
     levels = int(support.upper) + 1
