@@ -29,7 +29,7 @@ MODEL: dict[str, Any] = {
 }
 NAME = "flowpp"
 TRAINING: dict[str, Any] = {
-    "max_steps": 450,
+    "max_steps": 400,
     "batch_size": 125,
     "learning_rate": 3e-3,
     "average": 0.99,
