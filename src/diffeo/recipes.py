@@ -33,6 +33,7 @@ _KEYS = {
     "options": dict,
     "measured": (list, type(None)),
 }
+_NOT_OPTIONS = ("out", "resume", "overwrite", "json", "quiet", "device")
 _NEEDED = ("title", "reference", "unit", "set", "model")
 
 
@@ -135,6 +136,11 @@ def read_recipe(path: Path) -> Recipe:
             raise DataError(f"{path}: has an unknown key {key!r}; there are {', '.join(_KEYS)}")
         if not isinstance(value, _KEYS[key]):  # type: ignore[arg-type]
             raise DataError(f"{path}: {key} is {value!r}, which is of the wrong kind")
+    for key in found.get("options", {}):
+        if key in _NOT_OPTIONS:
+            raise DataError(
+                f"{path}: {key} is not for a recipe to say; it is an option of diffeo run"
+            )
     if found["unit"] not in UNITS:
         raise DataError(f"{path}: unit must be one of {', '.join(UNITS)}; got {found['unit']!r}")
     measured = [

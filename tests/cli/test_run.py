@@ -85,6 +85,7 @@ def test_a_figure_in_nats_of_pixels_in_the_unit_interval(recipe):
         ("published: 1.5", "publishd: 1.5", "unknown key 'publishd'"),
         ("options:", "options: 3\nx:", "options is 3"),
         ("title: Glow", "title: [", "can't be read"),
+        ("  steps: 1", "  out: elsewhere", "out is not for a recipe"),
     ],
 )
 def test_a_recipe_with_a_mistake_is_refused(recipe, before, after, said):

@@ -170,7 +170,7 @@ def read_for(
     prefer: str | None = None,
     given: str | None = None,
 ) -> "Images":
-    """Images as the model was trained on them: of its size, colours and bits.
+    """Images as the model was trained on them: of its size, colours and bits; changes are told.
 
     Args:
         model: the model.
@@ -188,11 +188,10 @@ def read_for(
 
     known = (config.get("training") or {}).get("images") or {}
     color = {1: "grey", 3: "rgb"}.get(model.shape[0])
-    size = known.get("size")
     images = read(
         path,
         console,
-        size=None if size is None else tuple(size),
+        size=(model.shape[1], model.shape[2]) if len(model.shape) == 3 else None,
         color=color,
         bits=8 if _is_of_levels(path, model.levels) else known.get("bits", 8),
         part=part,

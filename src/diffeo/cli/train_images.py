@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 FEW_IMAGES = 100
 """Below so many images there is a warning."""
+FEW_LEVELS = 64
+"""Where no pixel reaches this, it is asked whether there are fewer levels than 256."""
 BATCH_SIZE = 64
 SHOWN = 64
 """Samples on a picture; of a model of classes a row of 8 of each, of 32 at most."""
@@ -63,6 +65,8 @@ class OfImages(Subject):
         command, console = self.command, self.console
         if not 1 <= command.bits <= 8:
             raise CommandError(f"--bits must be 1 … 8, got {command.bits}")
+        if command.levels is not None and command.bits != 8:
+            raise CommandError("give --bits or --levels, not both")
         if not 2 <= self.levels <= 256:
             raise CommandError(f"--levels must be 2 … 256, got {self.levels}")
         if not command.pictures_every >= 0:
@@ -93,6 +97,12 @@ class OfImages(Subject):
             console.warn(
                 f"only {count(len(train.pixels), 'image')} to learn from: expect little of the "
                 "model"
+            )
+        greatest = int(train.pixels.max())
+        if self.levels == 256 and greatest < FEW_LEVELS:
+            console.warn(
+                f"{command.data}: no pixel is above {greatest}; if that is all that there can be, "
+                f"say --levels {greatest + 1}"
             )
         self.train, self.held_out = train, held_out
 
