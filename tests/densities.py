@@ -282,7 +282,14 @@ IMAGES = [
     image_model("glow", "volume", (1, 2, 4, 2), scales=1, linear="reverse", normalization="none"),
     image_model("glow", "spline", scalar="spline", bins=4, linear="qr", normalization="batch"),
     image_model("realnvp", "plain", scalar="additive", normalization="actnorm", scales=1),
-    image_model("flowpp", "lattice", attention=False, partition="lattice"),
+    image_model(
+        "flowpp",
+        "lattice",
+        attention=False,
+        partition="lattice",
+        couplings=(3, 0, 0),
+        scalar="affine",
+    ),
     image_model("flowpp", "affine", attention=False, scalar="affine", base="student_t"),
 ]
 

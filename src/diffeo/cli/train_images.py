@@ -171,6 +171,7 @@ class OfImages(Subject):
                 PIXELS[key]: bits_per_dim(value, dimensions)
                 for key, value in evaluation.baselines.items()
             },
+            held_out="held-out images",
             title=f"{self.command.model} on {self.command.data.name}",
         )
         save_figure(curve, folder / "curve.png")
