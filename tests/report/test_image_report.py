@@ -306,9 +306,7 @@ def test_nearest_is_what_brute_force_finds(block_size, monkeypatch):
         nearest(some, among[:, :1])
 
 
-@pytest.mark.parametrize("counted", [100, 2**22])
-def test_independent_pixels_are_those_of_the_baselines(counted, monkeypatch):
-    monkeypatch.setattr(material, "COUNTED", counted)
+def test_independent_pixels_are_those_of_the_baselines():
     train, x = images(30).pixels, images(9, 1).pixels
     support = model(steps=1).density.support
     expected = Baselines.fit(train.reshape(30, -1), support).log_prob(x.reshape(9, -1))

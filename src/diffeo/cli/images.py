@@ -273,6 +273,7 @@ def scores_of(
     import torch
 
     from diffeo.train import score
+    from diffeo.train.reference import AT_ONCE as NUMBERS
 
     rows, found = model.rows(images), []
     last, total = time.monotonic(), len(images.pixels)
@@ -285,7 +286,7 @@ def scores_of(
                 None if rows.context is None else rows.context[part],
                 samples=samples,
                 noise_draws=draws,
-                batch_size=max(1, min(256, 2**18 // math.prod(model.shape))),
+                batch_size=max(1, min(256, NUMBERS // math.prod(model.shape))),
                 seed=seed if shared_noise else seed + i,
                 shared_noise=shared_noise,
             ).double()

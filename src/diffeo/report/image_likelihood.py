@@ -96,8 +96,7 @@ def summary_section(
                 else f"{material.samples} draws for each image, averaged inside the logarithm."
             )
         )
-    if found.others:
-        assert material.known is not None
+    if found.others and material.known is not None:
         number_of = part_of(len(material.known.pixels), material.known_of, "training image")
         words += f" The simple models were fitted to {number_of}"
         words += ", each pixel's counts with one added to every level" * (PIXELS in found.others)

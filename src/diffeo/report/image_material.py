@@ -15,6 +15,7 @@ from diffeo.data.images import Images
 from diffeo.report.nearest import nearest
 from diffeo.train.baselines import Baselines
 from diffeo.train.evaluate import score
+from diffeo.train.pixels import IndependentPixels
 
 if TYPE_CHECKING:
     import diffeo.image_model
@@ -31,8 +32,6 @@ AMONG = 2**26
 """The same of the training images that the nearest is looked for among."""
 AT_ONCE, NUMBERS_AT_ONCE = 256, 2**20
 """Images, and their numbers, that are scored or drawn in a call, at most."""
-COUNTED = 2**22
-"""Numbers that are held at once while levels are counted."""
 GAUSSIAN = 200
 """Numbers of an image up to which a full-covariance Gaussian is fitted."""
 LEAST = 4
@@ -236,16 +235,8 @@ def independent_pixels(train: np.ndarray, x: np.ndarray, levels: int) -> np.ndar
         levels: K.
     Shapes: out: (n,).
     """
-    train, x = train.reshape(len(train), -1), x.reshape(len(x), -1)
-    total = np.zeros(len(x))
-    columns = max(1, COUNTED // max(levels, len(train), len(x)))
-    for i in range(0, x.shape[1], columns):
-        some = train[:, i : i + columns].astype(np.int64)
-        first = levels * np.arange(some.shape[1])
-        counts = np.bincount((some + first).ravel(), minlength=levels * some.shape[1])
-        logs = np.log((counts + 1) / (len(train) + levels))
-        total += logs[x[:, i : i + columns].astype(np.int64) + first].sum(1)
-    return total
+    simple = IndependentPixels.fit(torch.as_tensor(train), levels)
+    return simple.log_prob(torch.as_tensor(x))["independent"].numpy()
 
 
 def _scores(

@@ -113,8 +113,7 @@ def interpolations_section(material: ImageMaterial) -> Section | None:
     if not isinstance(model.density, Flow) or len(images.pixels) < 4:
         return None
     chosen, label = np.arange(4), ""
-    if model.classes:
-        assert images.labels is not None
+    if model.classes and images.labels is not None:
         counts = Counter(images.labels.tolist())
         common = next((int(x) for x in images.labels if counts[int(x)] >= 4), None)
         if common is None:

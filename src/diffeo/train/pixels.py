@@ -31,10 +31,10 @@ class IndependentPixels:
     def fit(cls, x: Tensor, levels: int) -> "IndependentPixels":
         """Counts the levels of training images, (N, *event), whole numbers 0 … K − 1."""
         flat = x.flatten(1)
-        counts = torch.zeros(flat.shape[1], levels)
+        counts = torch.zeros(flat.shape[1], levels, dtype=torch.float64)
         for rows in flat.split(1024):
             where = rows.T.to(torch.long)
-            counts.scatter_add_(1, where, torch.ones(where.shape))
+            counts.scatter_add_(1, where, torch.ones(where.shape, dtype=torch.float64))
         return cls(((counts + 1) / (len(x) + levels)).log())
 
     @property
@@ -57,7 +57,7 @@ class IndependentPixels:
 
     def state(self) -> dict[str, Tensor]:
         """The tensors that `from_state` takes."""
-        return {"log_frequency": self.log_frequency}
+        return {"log_frequency": self.log_frequency.float()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> "IndependentPixels":
