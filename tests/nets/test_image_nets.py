@@ -215,7 +215,8 @@ def test_parameter_counts():
     resnet = ConvResNet(3, 3, 2)
     block = 64 * 64 * 9 + conv(64, 64, 3) + 64 + 2 * 128
     skips = 9 * (64 * 64 + 64) + 64
-    assert count(resnet) == conv(3, 64, 3) + 64 + 8 * block + skips + 128 + conv(64, 6, 1)
+    entry = 2 * 3 + conv(6, 64, 3) + 64
+    assert count(resnet) == entry + 8 * block + skips + 128 + conv(64, 6, 1)
     assert sum(g.numel() for g in resnet.weight_norm_scales()) == 64 * (1 + 8 + 9)
 
     # What the published code's first CIFAR-10 coupling has, and the lengths of its weights.
@@ -224,6 +225,17 @@ def test_parameter_counts():
     published = 96 * 32 * 16 + conv(3, 96, 3) + 10 * block + conv(96, 3 * 98, 3)
     assert published == 2_805_990
     assert count(gated) == published + 96 + 10 * (96 + 192 + 288 + 192)
+    activated = GatedAttentionNet(3, 3, 2 + 3 * 32, spatial=(32, 16), exit_activation=True)
+    assert count(activated) - count(gated) == 96 * 3 * 98 * 9
+
+
+def test_realnvp_sees_what_is_kept_at_one_scale():
+    """In training; of either sign."""
+    x = torch.randn(6, 2, 4, 3)
+    net = redrawn("resnet").train()
+    torch.testing.assert_close(net(30 * x - 7), net(x), atol=1e-2, rtol=1e-2)
+    plain = redrawn("resnet plain")
+    assert (plain(-x.abs()) != plain(-2 * x.abs())).all()
 
 
 def test_weight_norm_scales():

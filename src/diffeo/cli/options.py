@@ -1,12 +1,12 @@
 """The options of a named model, as a dataclass made from its constructor's signature."""
 
+import dataclasses
 import importlib
 import inspect
 import re
 import types
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import field, make_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
@@ -27,6 +27,8 @@ Presets are the papers', who have no map of each column in front.
 """
 DEFAULTS_OF_IMAGES = {"logit": 0.0, "marginals": 20}
 """The same of images, whose pixels are often at the ends of their range."""
+NOISE = "noise_"
+"""What the options of variational dequantization begin with."""
 
 
 class Option(typing.NamedTuple):
@@ -55,8 +57,41 @@ def model_options(name: str, of_images: bool = False) -> dict[str, Option]:
     keys, defaults = COMMON, DEFAULTS
     if of_images:
         keys, defaults = COMMON_OF_IMAGES, DEFAULTS_OF_IMAGES
-    return own | {
+    shared = {
         key: common[key]._replace(default=defaults.get(key, common[key].default)) for key in keys
+    }
+    return own | shared | (_noise_options() if of_images else {})
+
+
+def arguments_of(options: Any) -> dict[str, Any]:
+    """What a command's options, a dataclass, are to `create`: those of the noise in a dict.
+
+    Raises:
+        ValueError: if one of the noise is given where the noise is not learned.
+    """
+    arguments, noise = {}, {}
+    for each in dataclasses.fields(options):
+        value = getattr(options, each.name)
+        if not each.name.startswith(NOISE):
+            arguments[each.name] = value
+            continue
+        noise[each.name.removeprefix(NOISE)] = value
+        if value != each.default and options.dequantization != "variational":
+            flag = "--" + each.name.replace("_", "-")
+            raise ValueError(f"{flag} is an option of --dequantization variational")
+    learned = arguments.get("dequantization") == "variational"
+    return arguments | ({"noise": noise} if learned else {})
+
+
+def _noise_options() -> dict[str, Option]:
+    """What the noise of variational dequantization is made by, its name before each option's."""
+    from diffeo.models.image_parts import NoiseOptions
+
+    hints = typing.get_type_hints(NoiseOptions)
+    docs = argument_docs(inspect.getdoc(NoiseOptions) or "")
+    return {
+        f"{NOISE}{key}": Option(hints[key], default, f"of the noise that is learned: {docs[key]}")
+        for key, default in NoiseOptions._field_defaults.items()
     }
 
 
@@ -75,16 +110,17 @@ def train_command(name: str, preset: str | None, of_images: bool = False) -> typ
     entry = _find(name, of_images)
     unset: dict[str, Any] = {"marginals": None, "logit": None} if of_images else {"marginals": None}
     chosen = {} if preset is None else unset | dict(entry.preset(preset))
+    chosen |= {f"{NOISE}{key}": value for key, value in chosen.pop("noise", {}).items()}
     fields = [
         _field(key, option, chosen.get(key, option.default)) for key, option in options.items()
     ]
-    holder = make_dataclass(f"{name}_options", fields, frozen=True)
+    holder = dataclasses.make_dataclass(f"{name}_options", fields, frozen=True)
     holder.__doc__ = entry.summary
     kind = Annotated[holder, OmitArgPrefixes, arg(name=name)]  # the name heads a box of the help
     base: type[Training] = TrainImages if of_images else Train
-    made = make_dataclass(
+    made = dataclasses.make_dataclass(
         f"Train_{name}",
-        [("options", kind, field(default_factory=holder))],
+        [("options", kind, dataclasses.field(default_factory=holder))],
         bases=(base,),
         frozen=True,
     )
@@ -115,7 +151,7 @@ def _field(key: str, option: Option, default: Any) -> tuple[str, Any, Any]:
         if not default:
             kind = Annotated[kind, FlagCreatePairsOff]
     default = tuple(default) if isinstance(default, list) else default
-    return key, kind, field(default=default)
+    return key, kind, dataclasses.field(default=default)
 
 
 def argument_docs(docstring: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from diffeo.cli.images import (
     tell_bits,
     tiles,
 )
+from diffeo.cli.options import arguments_of
 from diffeo.cli.progress import progress_of
 from diffeo.cli.subject import Subject
 from diffeo.cli.unfinished import logs_of
@@ -121,7 +122,7 @@ class OfImages(Subject):
                 conditioned=command.context is not None,
                 levels=self.levels,
                 preset=command.preset,
-                **self.chosen,
+                **arguments_of(command.options),  # type: ignore[attr-defined]
             )
             model.rows(self.held_out)
         return model

@@ -109,13 +109,29 @@ def image_normalization(name: str, normalization: str, shape: Sequence[int]) -> 
 
 
 class NoiseOptions(NamedTuple):
-    """Of the noise of variational dequantization."""
+    """Options of the noise of variational dequantization.
+
+    Args:
+        couplings: how many, over a checkerboard.
+        filters: channels of the couplings' networks.
+        blocks: of each of these networks.
+        components: of the couplings' logistic mixtures.
+        attention: whether the couplings' networks have self-attention.
+        dropout: rate in the networks, the encoder's too.
+        exit_activation: whether the last layer of those sees elu([h, −h]) rather than h.
+        encoder_blocks: of the network that encodes the image for the couplings.
+        encoder_attention: whether that network has self-attention.
+    """
 
     couplings: int = 4
     filters: int = 32
     blocks: int = 2
     components: int = 8
     attention: bool = False
+    dropout: float = 0.0
+    exit_activation: bool = False
+    encoder_blocks: int = 3
+    encoder_attention: bool = False
 
 
 def variational(
@@ -135,12 +151,17 @@ def variational(
         filters=options.filters,
         blocks=options.blocks,
         attention=options.attention,
+        dropout=options.dropout,
+        exit_activation=options.exit_activation,
     )
     parts: list[Bijection] = [Logit()]
     for i in range(options.couplings):
         board = Checkerboard(shape, flip=i % 2 == 1)
         parts.append(Inverse(image_coupling(board, LogisticMixture(options.components), make)))
-    return VariationalDequantize(levels, shape, Chain(*parts), HalvesEncoder(shape), domain)
+    encoder = HalvesEncoder(
+        shape, options.encoder_blocks, options.encoder_attention, options.dropout
+    )
+    return VariationalDequantize(levels, shape, Chain(*parts), encoder, domain)
 
 
 _ENCODED = 32
@@ -151,17 +172,34 @@ class HalvesEncoder(nn.Module):
 
     Args:
         shape: (C, *space) of the image.
+        blocks: of the network that makes the channels.
+        attention: whether it has self-attention.
+        dropout: rate in it.
     Shapes: x: (*batch, C, …, W); out: (*batch, 32, …, W/2).
 
     Reference: Ho, Chen, Srinivas, Duan & Abbeel, 2019, Flow++, arXiv:1902.00275 (published code).
     """
 
-    def __init__(self, shape: Sequence[int]) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        blocks: int = 3,
+        attention: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.board = Checkerboard(shape)
-        dims = len(shape) - 1
+        channels, *space = self.board.kept_shape
         self.net = GatedAttentionNet(
-            2 * shape[0], _ENCODED, 1, dims, filters=_ENCODED, blocks=3, attention=False
+            2 * channels,
+            _ENCODED,
+            1,
+            len(space),
+            filters=_ENCODED,
+            blocks=blocks,
+            attention=attention,
+            dropout=dropout,
+            spatial=space,
         )
 
     def forward(self, x: Tensor) -> Tensor:

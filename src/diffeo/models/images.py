@@ -266,6 +266,42 @@ def glow(
             "dequantization": "variational",
             "noise": {"filters": 96, "blocks": 2, "components": 32, "attention": True},
         },
+        "imagenet32": {
+            "couplings": (7, 3, 3),
+            "filters": 128,
+            "blocks": 20,
+            "components": 32,
+            "exit_activation": True,
+            "levels": 256,
+            "dequantization": "variational",
+            "noise": {
+                "couplings": 8,
+                "filters": 128,
+                "blocks": 8,
+                "components": 32,
+                "attention": True,
+                "exit_activation": True,
+                "encoder_blocks": 8,
+                "encoder_attention": True,
+            },
+        },
+        "imagenet64": {
+            "couplings": (0, 0, 4, 2, 2, 2, 2),
+            "filters": 96,
+            "blocks": 16,
+            "components": 4,
+            "exit_activation": True,
+            "levels": 256,
+            "dequantization": "variational",
+            "noise": {
+                "couplings": 4,
+                "filters": 96,
+                "blocks": 5,
+                "components": 4,
+                "exit_activation": True,
+                "encoder_blocks": 5,
+            },
+        },
     },
 )
 def flowpp(
@@ -280,6 +316,7 @@ def flowpp(
     attention: bool = True,
     heads: int = 4,
     dropout: float = 0.0,
+    exit_activation: bool = False,
     scalar: str = "logistic_mixture",
     base: str = "normal",
 ) -> Flow:
@@ -292,7 +329,7 @@ def flowpp(
         shape: (channels, *space), the extents of space multiples of 2, the last of 4.
         context: what to condition on: vectors, images (channels, *space), or a dict of those.
         couplings: how many over a checkerboard, over channels after a squeeze, and over a
-            checkerboard then.
+            checkerboard then; two more numbers for each further squeeze.
         partition: what stands for a checkerboard: "checkerboard", as in the paper; "columns", every
             other column, as in the paper's code; or "lattice", a checkerboard, rows and columns in
             turn, laid out by blocks of 2 (`Lattice`), better where images are small.
@@ -302,14 +339,19 @@ def flowpp(
         attention: whether the networks have self-attention; the paper's do.
         heads: of attention.
         dropout: rate in the networks.
+        exit_activation: whether the networks' last layer sees elu([h, −h]) rather than h.
         scalar: one of `diffeo.models.parts.SCALARS`.
         base: "normal", "logistic" or "student_t".
     """
     event = image_shape("flowpp", tuple(shape))
     at_least("flowpp", 1, filters=filters, blocks=blocks, components=components)
-    squeezes_of("flowpp", event, 1, most=1)
-    if len(couplings) != 3 or any(not isinstance(n, int) or n < 0 for n in couplings):
-        raise ValueError(f"flowpp: couplings must be three whole numbers, got {tuple(couplings)}")
+    if len(couplings) % 2 == 0 or any(not isinstance(n, int) or n < 0 for n in couplings):
+        raise ValueError(
+            "flowpp: couplings must be an odd number of whole numbers (over a checkerboard, then, "
+            f"for each squeeze, over channels and over a checkerboard), got {tuple(couplings)}"
+        )
+    squeezes = len(couplings) // 2
+    squeezes_of("flowpp", event, squeezes, most=squeezes)
     one_of("flowpp", "partition", partition, BOARDS)
     dims = len(event) - 1
     make = attentive(
@@ -320,6 +362,7 @@ def flowpp(
         attention=attention,
         heads=heads,
         dropout=dropout,
+        exit_activation=exit_activation,
     )
 
     def run(board: bool, count: int, shape: Sequence[int]) -> list[Bijection]:
@@ -334,16 +377,16 @@ def flowpp(
             ]
         return parts
 
-    squeeze = Squeeze(dims)
-    inside = squeeze.output_shape(event)
-    first, second, third = couplings
-    chain = Chain(
-        *run(True, first, event),
-        squeeze,
-        *run(False, second, inside),  # type: ignore[arg-type]
-        *run(True, third, inside),  # type: ignore[arg-type]
-    )
-    return _image_flow("flowpp", event, [chain], base, context)
+    inside: tuple[int, ...] = event
+    parts = run(True, couplings[0], inside)
+    for over_channels, over_board in zip(couplings[1::2], couplings[2::2], strict=True):
+        inside = Squeeze(dims).output_shape(inside)  # type: ignore[assignment]
+        parts += [
+            Squeeze(dims),
+            *run(False, over_channels, inside),
+            *run(True, over_board, inside),
+        ]
+    return _image_flow("flowpp", event, [Chain(*parts)], base, context)
 
 
 def _board(partition: str, dims: int, turn: int) -> Callable[..., Partition]:

@@ -133,8 +133,8 @@ def create(
             only). None: the preset's, or uniform.
         logit: with levels: α of the logit (0.05 in RealNVP, 0 for a plain one); False to rescale
             to (−½, ½) instead. None: the preset's, or the model's.
-        noise: with variational dequantization: options of the noise's flow, of `couplings`,
-            `filters`, `blocks`, `components` and `attention`. None: the preset's, or small ones.
+        noise: with variational dequantization: options of the noise's flow, a dict of those that
+            `diffeo.models.image_parts.NoiseOptions` has. None: the preset's, or small ones.
         supports: for vectors whose elements live on different sets: a dict for each element, with
             `lower`, `upper` (numbers) and `integer` (True for whole numbers, which are dequantized)
             where they apply; {} for the line.

@@ -40,12 +40,12 @@ class GatedAttentionNet(ConvolutionalNet):
         h ← N(h + a ⊙ σ(b)),  [a, b] = K″ ∗ drop(e(K′ ∗ e(h) + c)),  e(h) = elu([h, −h]),
         h ← N(h + a ⊙ σ(b)),  [a, b] = W ∗ drop(attention(h + p)),
 
-    and θ = Z ∗ h. K, K′ and Z are 3 wide, the others 1 wide; N normalises the channels of every
-    position; attention goes from every position to all, in several heads; p, one for all blocks,
-    is a learned embedding of the positions; the c are what `ContextMap` makes of the context, one
-    a block. All convolutions but Z are weight-normalised, started so that to inputs of mean square
-    1 their outputs have variance 1 (0.1² where they are gated), as the published code's are by
-    data; Z starts at zero. Dropout makes `repeatable` False while training.
+    and θ = Z ∗ h, or Z ∗ e(h). K, K′ and Z are 3 wide, the others 1 wide; N normalises the channels
+    of every position; attention goes from every position to all, in several heads; p, one for all
+    blocks, is a learned embedding of the positions; the c are what `ContextMap` makes of the
+    context, one a block. All convolutions but Z are weight-normalised, started so that to inputs of
+    mean square 1 their outputs have variance 1 (0.1² where they are gated), as the published code's
+    are by data; Z starts at zero. Dropout makes `repeatable` False while training.
 
     Eagerly, attention may be differentiated any number of times (PyTorch's own fast ones: once).
 
@@ -56,6 +56,8 @@ class GatedAttentionNet(ConvolutionalNet):
         attention: False leaves out the second line.
         heads: of attention; divides filters.
         dropout: rate, in training.
+        exit_activation: whether the last layer is Z ∗ e(h), the published code's for ImageNet,
+            rather than Z ∗ h, its for CIFAR-10.
         spatial: the extents of the positions, which attention needs and holds the net to.
     Shapes: kept: (*batch, in_channels, *spatial); out: (*batch, out_channels, *spatial,
         num_params).
@@ -87,6 +89,7 @@ class GatedAttentionNet(ConvolutionalNet):
         attention: bool = True,
         heads: int = 4,
         dropout: float = 0.0,
+        exit_activation: bool = False,
         spatial: Sequence[int] | None = None,
     ) -> None:
         owner = "GatedAttentionNet"
@@ -104,7 +107,9 @@ class GatedAttentionNet(ConvolutionalNet):
         self.positions = None
         if self.spatial is not None:
             self.positions = nn.Parameter(0.01 * torch.randn(filters, *self.spatial))
-        self.exit = zero_convolution(dims, filters, out_channels * num_params)
+        self.exit_activation = exit_activation
+        seen = 2 * filters if exit_activation else filters
+        self.exit = zero_convolution(dims, seen, out_channels * num_params)
 
     @property
     def repeatable(self) -> bool:
@@ -124,7 +129,7 @@ class GatedAttentionNet(ConvolutionalNet):
             h = h + terms[0]
         for block, term in zip(self.blocks, terms[1:], strict=True):
             h = block(h, term, self.positions)
-        return self.exit(h)
+        return self.exit(_concat_elu(h) if self.exit_activation else h)
 
 
 class _Block(nn.Module):

@@ -1,5 +1,6 @@
 """RealNVP's conditioner: a weight-normalised residual network whose blocks all reach the output."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,7 +18,8 @@ _NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 class ConvResNet(ConvolutionalNet):
     """RealNVP's residual conditioner, zero at the start.
 
-    h₀ = K ∗ x + c;  h_l = h_{l−1} + K″_l ∗ relu(n(K′_l ∗ relu(n(h_{l−1}))));
+    y = 2 n(x);  h₀ = K ∗ relu([y, −y]) + c;
+    h_l = h_{l−1} + K″_l ∗ relu(n(K′_l ∗ relu(n(h_{l−1}))));
     θ = Z ∗ relu(n(Σ_{l=0}^{blocks} S_l ∗ h_l)).
 
     K, K′ and K″ are 3 wide, the skips S and the last layer Z 1 wide; all but Z are
@@ -25,8 +27,8 @@ class ConvResNet(ConvolutionalNet):
     events and positions, with running statistics in evaluation; c is what `ContextMap` makes of the
     context. Statistics of the batch make `repeatable` False while training.
 
-    Of the published code this has the network; what it does before (normalises what is kept, joins
-    its negative and the mask, takes the positive part) is left to the model.
+    The published code also shows the network the mask, which tells what is kept where the whole
+    image is computed; here only that half comes in.
 
     Args:
         in_channels, out_channels, num_params, dims, context: as `ConvolutionalNet` has them.
@@ -46,7 +48,8 @@ class ConvResNet(ConvolutionalNet):
         >>> net(torch.randn(5, 3, 8, 4)).shape
         torch.Size([5, 3, 8, 4, 2])
 
-    Reference: Dinh, Sohl-Dickstein & Bengio, 2016, RealNVP, arXiv:1605.08803, section 4.1;
+    Reference: Dinh, Sohl-Dickstein & Bengio, 2016, RealNVP, arXiv:1605.08803, section 4.1, and its
+        published code;
         Salimans & Kingma, 2016, Weight Normalization, arXiv:1602.07868.
     """
 
@@ -69,7 +72,8 @@ class ConvResNet(ConvolutionalNet):
             )
         self.filters, self.normalization = filters, normalization
         batch = normalization == "batch"
-        self.entry = WeightNormConv(dims, in_channels, filters)
+        self.entry_norm = _norm(in_channels, dims, batch)
+        self.entry = WeightNormConv(dims, 2 * in_channels, filters)
         self.blocks = nn.ModuleList(_Block(filters, dims, batch) for _ in range(blocks))
         # The first has a bias for all: theirs would add up.
         self.skips = nn.ModuleList(
@@ -92,7 +96,8 @@ class ConvResNet(ConvolutionalNet):
         ]
 
     def _convolve(self, x: Tensor, from_context: Tensor | None) -> Tensor:
-        h = self.entry(x)
+        y = 2 * self.entry_norm(x)
+        h = self.entry(F.relu(torch.cat([y, -y], dim=1)))
         if from_context is not None:
             h = h + from_context
         out = self.skips[0](h)
