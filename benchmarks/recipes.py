@@ -6,7 +6,7 @@ Run by `python -m benchmarks.recipes`.
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffeo.recipes import UNITS, Recipe, read_recipe
+from diffeo.recipes import PICTURES, UNITS, Recipe, read_recipe
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 RESULTS = FOLDER / "RESULTS.md"
@@ -27,6 +27,7 @@ def results() -> str:
     lines = [HEAD, _table(done)]
     notes = [f"- **{recipe.name}**: {' '.join(recipe.note.split())}" for recipe in done]
     lines += ["## What differs from the papers", "", *notes, ""]
+    lines += ["## Samples and curves", "", *_pictures(done)]
     if waiting:
         names = ", ".join(recipe.name for recipe in waiting)
         lines += [f"Not measured yet: {names}.", ""]
@@ -51,6 +52,19 @@ def _table(recipes: Sequence[Recipe]) -> str:
                 f"| {found['hardware']}{threads}; {found['versions']} |"
             )
     return "\n".join(rows) + "\n"
+
+
+def _pictures(recipes: Sequence[Recipe]) -> list[str]:
+    """The lines that show what was kept of the last run of each."""
+    lines = []
+    for recipe in recipes:
+        found = [
+            f"![{recipe.name}: {what}]({path.relative_to(FOLDER).as_posix()})"
+            for what in PICTURES.values()
+            if (path := FOLDER / "pictures" / f"{recipe.name}-{what}.png").is_file()
+        ]
+        lines += [f"**{recipe.name}**", "", *found, ""] if found else []
+    return lines
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ _KEYS = {
     "measured": (list, type(None)),
 }
 _NOT_OPTIONS = ("out", "resume", "overwrite", "json", "quiet", "device")
+PICTURES = {"samples.png": "samples", "curve.png": "curve"}
+"""Of a trained model's folder, and what they are called beside a recipe."""
 _NEEDED = ("title", "reference", "unit", "set", "model")
 
 
@@ -221,3 +224,31 @@ def add_measured(path: Path, values: Mapping[str, Any]) -> None:
         raise DataError(f"{path}: can't be written ({error.strerror})") from None
     finally:
         beside.unlink(missing_ok=True)
+
+
+def keep_pictures(path: Path, trained: Path) -> list[Path]:
+    """Keeps a trained model's samples and curve beside a recipe, as pictures/NAME-samples.png.
+
+    Those of an earlier run make room.
+
+    Args:
+        path: of the recipe.
+        trained: folder of the model.
+
+    Returns:
+        The pictures.
+
+    Raises:
+        DataError: if they can't be written.
+    """
+    beside = path.parent / "pictures"
+    kept = []
+    try:
+        beside.mkdir(exist_ok=True)
+        for name, what in PICTURES.items():
+            if (trained / name).is_file():
+                kept.append(beside / f"{path.stem}-{what}.png")
+                shutil.copyfile(trained / name, kept[-1])
+    except OSError as error:
+        raise DataError(f"{beside}: can't be written ({error.strerror})") from None
+    return kept

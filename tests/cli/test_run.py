@@ -67,6 +67,8 @@ def test_a_run_is_recorded_and_the_rest_stays(diffeo, recipe, empty, monkeypatch
     assert first["value"] == round(result["value"], 4) and second["steps"] == 2
     assert first["value"] == second["value"] == round(again["value"], 4)
     assert first["test_images"] == 30 and first["training_images"] == 108
+    for name, kept in (("samples.png", "samples"), ("curve.png", "curve")):
+        assert Path(f"pictures/glow-halves-{kept}.png").read_bytes() == Path("r", name).read_bytes()
 
 
 def test_a_figure_in_nats_of_pixels_in_the_unit_interval(recipe):

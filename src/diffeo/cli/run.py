@@ -35,6 +35,7 @@ def run(command: Run, console: Console) -> None:
         check_recordable,
         find_data,
         find_recipe,
+        keep_pictures,
         read_recipe,
     )
 
@@ -86,7 +87,8 @@ def run(command: Run, console: Console) -> None:
         console.say(recipe.note)
     if command.record:
         add_measured(recipe.path, _measured(recipe, evaluation, training, model.levels))
-        console.say(f"{recipe.path}: recorded")
+        pictures = keep_pictures(recipe.path, out)
+        console.say(f"{recipe.path}: recorded, with {', '.join(map(str, pictures))}")
     console.result = {
         "recipe": recipe.name,
         "unit": recipe.unit,
