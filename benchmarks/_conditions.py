@@ -1,9 +1,14 @@
 """Under what conditions a figure was made, and where it is kept."""
 
+import argparse
 import os
 import platform
+import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+
+import torch
 
 from benchmarks._overview import write_overview
 from diffeo.hardware import processor
@@ -13,12 +18,51 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
 
 def conditions(*packages: str) -> str:
-    """One sentence: versions of the packages and of Python, processor, cores, system."""
+    """One sentence: versions of the packages and of Python, processor, cores, system, GPU."""
     versions = ", ".join(f"{package} {metadata.version(package)}" for package in packages)
+    gpu = f"; {torch.cuda.get_device_name()}" if on_gpu() else ""
     return (
         f"{versions}, Python {platform.python_version()}; {processor()}, {os.cpu_count()} cores, "
-        f"{platform.system()} {platform.release()}."
+        f"{platform.system()} {platform.release()}{gpu}."
     )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Adds the option --device."""
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="where all of it is done (cpu)"
+    )
+
+
+def use_device(device: str) -> None:
+    """Everything that is made from now on is made there."""
+    torch.set_default_device(device)
+
+
+def on_gpu() -> bool:
+    """Whether that is a GPU."""
+    return torch.get_default_device().type == "cuda"
+
+
+def result_on(path: Path) -> Path:
+    """Where a result is kept: that of a GPU beside that of a CPU."""
+    return path.with_stem(f"{path.stem}_gpu") if on_gpu() else path
+
+
+def said_device() -> str:
+    """The device as the end of a command."""
+    return " --device cuda" if on_gpu() else ""
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds that one call takes, until a GPU is done with it."""
+    if on_gpu():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    if on_gpu():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def tell(text: str, path: Path, write: bool) -> None:

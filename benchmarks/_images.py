@@ -58,7 +58,7 @@ def normflows_glow(
 
 def images(count: int, shape: Sequence[int]) -> Tensor:
     """Smooth ones with a little noise, about as bright as pixels in [−½, ½]."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(torch.get_default_device()).manual_seed(0)
     channels, *space = shape
     coarse = torch.randn(count, channels, *(extent // 8 for extent in space), generator=generator)
     smooth = F.interpolate(coarse, tuple(space), mode="bilinear")

@@ -1,7 +1,7 @@
 """Glow beside normflows': throughput and memory of training, and memory as it grows deeper.
 
     python -m benchmarks.images [--part throughput|memory|accuracy|all] [--rounds 10] [--threads 2]
-                                [--write]
+                                [--device cuda] [--write]
 
 A step is a forward and a backward pass of the mean log-density of a batch of continuous images, and
 fused Adam. The architecture is the same but for the priors (`benchmarks/_images.py`), with equal
@@ -15,14 +15,21 @@ import argparse
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks._conditions import conditions, tell
+from benchmarks._conditions import (
+    add_device,
+    conditions,
+    result_on,
+    said_device,
+    tell,
+    timed,
+    use_device,
+)
 from benchmarks._images import (
     Built,
     LogProb,
@@ -77,10 +84,9 @@ def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, 
     for index in range(rounds + 1):
         names.append(names.pop(0))
         for name in names:
-            start = time.perf_counter()
-            runs[name]()
+            taken = timed(runs[name])
             if index:  # the first allocate
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(taken)
     return seconds
 
 
@@ -194,6 +200,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, default="all")
     parser.add_argument("--rounds", type=int, default=10, help="turns of each (10)")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    add_device(parser)
     parser.add_argument("--write", action="store_true", help="keep the tables")
     arguments = parser.parse_args()
     if arguments.rounds < 2 or arguments.threads < 1:
@@ -201,6 +208,7 @@ def main() -> None:
     if arguments.write and arguments.part != "all":
         parser.error("--write keeps all parts: leave out --part")
     torch.set_num_threads(arguments.threads)
+    use_device(arguments.device)
     lines = ["# Glow: throughput and memory of training", ""]
     if arguments.part in ("throughput", "all"):
         rows = [row for filters in WIDTHS for row in throughput(filters, arguments.rounds)]
@@ -253,12 +261,12 @@ def main() -> None:
         ]
     lines += [
         f"Made by `python -m benchmarks.images --rounds {arguments.rounds} --threads "
-        f"{arguments.threads} --write`.",
+        f"{arguments.threads}{said_device()} --write`.",
         "",
         conditions("diffeo", "normflows", "torch"),
         "",
     ]
-    tell("\n".join(lines), RESULTS, arguments.write)
+    tell("\n".join(lines), result_on(RESULTS), arguments.write)
 
 
 if __name__ == "__main__":

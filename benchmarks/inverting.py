@@ -1,6 +1,7 @@
 """Inverting an autoregressive flow: all positions at once, beside one after another.
 
-    python -m benchmarks.inverting --data DIR [--rounds 7] [--threads 2] [--write]
+    python -m benchmarks.inverting --data DIR [--rounds 7] [--threads 2]
+                                   [--device cuda] [--write]
 
 Masked autoregressive flows are trained as `fit` does it: on the patches of benchmarks/tables.py (63
 columns; `maf` with hidden layers of 256, and `nsf` with its defaults) and on MNIST (784 pixels,
@@ -20,7 +21,6 @@ import gzip
 import os
 import statistics
 import sys
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,16 @@ import torch
 from torch import Tensor
 
 import diffeo
-from benchmarks._conditions import conditions, tell
+from benchmarks._conditions import (
+    add_device,
+    conditions,
+    on_gpu,
+    result_on,
+    said_device,
+    tell,
+    timed,
+    use_device,
+)
 from benchmarks._tables import load
 from diffeo.bijections import Autoregressive
 from diffeo.bijections.autoregressive import Solver
@@ -81,14 +90,16 @@ def rows_of(name: str, folder: Path) -> tuple[Tensor, Tensor]:
 
 def trained(case: Case, folder: Path) -> tuple[Flow, float]:
     """The flow of a case, and its mean log-likelihood of other rows, nats."""
-    train, test = rows_of(case.data, folder)
-    torch.manual_seed(0)
-    flow = diffeo.create(case.model, features=train.shape[1], **case.options)
-    assert isinstance(flow, Flow)
-    with warnings.catch_warnings():
+    device = "cuda" if on_gpu() else "cpu"
+    with torch.device("cpu"), warnings.catch_warnings():
+        train, test = rows_of(case.data, folder)
+        torch.manual_seed(0)
+        flow = diffeo.create(case.model, features=train.shape[1], **case.options)
+        assert isinstance(flow, Flow)
         warnings.filterwarnings("ignore", message=r"fit: .*")
-        fit(flow, train, max_steps=case.steps)
-    return flow.eval(), float(score(flow, test).mean())
+        fit(flow, train, max_steps=case.steps, device=device)
+        flow = flow.to(device).eval()
+        return flow, float(score(flow, test).mean())
 
 
 def maps_of(flow: Flow) -> list[Autoregressive]:
@@ -100,9 +111,9 @@ def decode(flow: Flow, z: Tensor, solver: Solver) -> tuple[Tensor, float]:
     """Decoded rows, and the milliseconds it took."""
     for part in maps_of(flow):
         part.solver = solver
-    start = time.perf_counter()
-    x = flow.decode(z)
-    return x, 1e3 * (time.perf_counter() - start)
+    decoded: list[Tensor] = []
+    seconds = timed(lambda: decoded.append(flow.decode(z)))
+    return decoded[0], 1e3 * seconds
 
 
 def passes(flow: Flow, z: Tensor) -> list[int]:
@@ -156,6 +167,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7, help="turns of each (7)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (2)")
+    add_device(parser)
     parser.add_argument("--write", action="store_true", help="keep the table")
     arguments = parser.parse_args()
     if arguments.data is None:
@@ -164,6 +176,7 @@ def main() -> None:
     if arguments.rounds < 2 or arguments.threads < 1:
         parser.error("--rounds: at least 2; --threads: at least 1")
     torch.set_num_threads(arguments.threads)
+    use_device(arguments.device)
     lines = []
     flows = []
     for case in CASES:
@@ -193,13 +206,13 @@ def main() -> None:
             *lines,
             "",
             "Made by `python -m benchmarks.inverting --data DIR --rounds "
-            f"{arguments.rounds} --threads {arguments.threads} --write`.",
+            f"{arguments.rounds} --threads {arguments.threads}{said_device()} --write`.",
             "",
             conditions("diffeo", "torch"),
             "",
         ]
     )
-    tell(table, RESULTS, arguments.write)
+    tell(table, result_on(RESULTS), arguments.write)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Sampling an autoregressive flow by cached stepping, beside others' full pass a variable.
 
-    python -m benchmarks.sampling [--data DIR] [--rounds 5] [--threads 2] [--limit 300] [--write]
+    python -m benchmarks.sampling [--data DIR] [--rounds 5] [--threads 2] [--limit 300]
+                                  [--device cuda] [--write]
 
 The flows have 5 transforms and two hidden layers of 512, rectified, at D = 63 and 784, and draw 512
 samples in float32, without gradients, in one process, taking turns; weights are re-drawn,
@@ -32,7 +33,15 @@ import torch
 from torch import Tensor, nn
 
 import diffeo
-from benchmarks._conditions import conditions, tell
+from benchmarks._conditions import (
+    add_device,
+    conditions,
+    result_on,
+    said_device,
+    tell,
+    timed,
+    use_device,
+)
 from benchmarks._flows import nflows_spline_maf, zuko_maf, zuko_spline_maf
 from benchmarks.inverting import CASES as TRAINED
 from benchmarks.inverting import trained
@@ -124,9 +133,10 @@ def _nflows_passes(peer: nn.Module) -> list[tuple[Pass, int]]:
     return [pass_of(part) for part in reversed(peer._transform._transforms)]
 
 
-def compile_whole(name: str, features: int, threads: int) -> None:
+def compile_whole(name: str, features: int, threads: int, device: str) -> None:
     """Compiles a peer's draw as it is, and makes one."""
     torch.set_num_threads(threads)
+    use_device(device)
     with torch.no_grad():
         torch.compile(draw_of(name, peers("spline", features)[name]))()
 
@@ -134,7 +144,7 @@ def compile_whole(name: str, features: int, threads: int) -> None:
 def seconds_to_compile(name: str, features: int, threads: int, limit: int) -> str:
     """How long that takes, in words."""
     process = multiprocessing.get_context("spawn").Process(
-        target=compile_whole, args=(name, features, threads)
+        target=compile_whole, args=(name, features, threads, torch.get_default_device().type)
     )
     start = time.perf_counter()
     process.start()
@@ -145,13 +155,6 @@ def seconds_to_compile(name: str, features: int, threads: int, limit: int) -> st
         return f"{name}'s has not ended after {limit} s"
     failed = "" if process.exitcode == 0 else ", and fails"
     return f"{name}'s takes {time.perf_counter() - start:.0f} s{failed}"
-
-
-def timed(run: Callable[[], object]) -> float:
-    """Seconds that one call takes."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def measure(
@@ -206,11 +209,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each (5)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (2)")
     parser.add_argument("--write", action="store_true", help="keep the table")
+    add_device(parser)
     parser.add_argument("--limit", type=int, default=300, help="s for a graph of a draw (300)")
     arguments = parser.parse_args()
     if arguments.rounds < 1 or arguments.threads < 1:
         parser.error("--rounds and --threads: at least 1")
     torch.set_num_threads(arguments.threads)
+    use_device(arguments.device)
     rounds, rows, notes = arguments.rounds, [], []
     with torch.no_grad():
         for scalar, features in CASES:
@@ -261,13 +266,13 @@ def main() -> None:
             *notes,
             "",
             f"Made by `python -m benchmarks.sampling {'--data DIR ' if arguments.data else ''}"
-            f"--rounds {arguments.rounds} --threads {arguments.threads} --write`.",
+            f"--rounds {arguments.rounds} --threads {arguments.threads}{said_device()} --write`.",
             "",
             conditions("diffeo", "zuko", "nflows", "torch"),
             "",
         ]
     )
-    tell(table, RESULTS, arguments.write)
+    tell(table, result_on(RESULTS), arguments.write)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A training step of autoregressive and coupling flows, beside other libraries.
 
     python -m benchmarks.steps [--flows maf,splines,couplings] [--features 6 43 63] [--rounds 20]
-        [--threads 2] [--compiled] [--write]
+        [--threads 2] [--compiled] [--device cuda] [--write]
 
 A step is a forward and a backward pass of the mean log-density of 512 rows, and fused Adam. All
 flows have 5 transforms with two hidden layers of 512 (`benchmarks/_flows.py`), equal numbers of
@@ -16,7 +16,6 @@ log-densities go through torch.compile.
 import argparse
 import statistics
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,15 @@ import torch
 from torch import nn
 from torch.autograd import forward_ad
 
-from benchmarks._conditions import conditions, tell
+from benchmarks._conditions import (
+    add_device,
+    conditions,
+    result_on,
+    said_device,
+    tell,
+    timed,
+    use_device,
+)
 from benchmarks._flows import FLOWS, Built
 from diffeo import Flow
 from diffeo.bases import Normal
@@ -104,11 +111,9 @@ def measure(name: str, features: int, rounds: int, compiled: bool) -> list[str]:
     for index in range(rounds + 2):
         names.append(names.pop(0))  # nobody always comes after the same one
         for library in names:
-            step = steps[library]
-            start = time.perf_counter()
-            step()
+            taken = timed(steps[library])
             if index > 1:  # the first allocate
-                seconds[library].append(time.perf_counter() - start)
+                seconds[library].append(taken)
         print(f"\r{name}, D = {features}: {index} of {rounds + 1}", end="", file=sys.stderr)
     print(file=sys.stderr)
     median = {library: statistics.median(values) for library, values in seconds.items()}
@@ -133,12 +138,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="turns of each (20)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (2)")
     parser.add_argument("--compiled", action="store_true", help="through torch.compile")
+    add_device(parser)
     parser.add_argument("--write", action="store_true", help="keep the table")
     arguments = parser.parse_args()
     flows, features = arguments.flows.split(","), arguments.features
     if set(flows) - set(WORDS) or min(*features, arguments.threads) < 1 or arguments.rounds < 2:
         parser.error("no such flow, or a number that is too small")
     torch.set_num_threads(arguments.threads)
+    use_device(arguments.device)
     warnings.filterwarnings("ignore", module="torchflows")
     lines: list[str] = []
     for flow in flows:
@@ -159,14 +166,14 @@ def main() -> None:
             *lines,
             "",
             f"Made by `python -m benchmarks.steps {options}"
-            f"{' --compiled' if arguments.compiled else ''} --write`.",
+            f"{' --compiled' if arguments.compiled else ''}{said_device()} --write`.",
             "",
             conditions("diffeo", "zuko", "nflows", "torchflows", "torch"),
             "",
         ]
     )
     name = "steps_compiled.md" if arguments.compiled else "steps.md"
-    tell(text, RESULTS / name, arguments.write)
+    tell(text, result_on(RESULTS / name), arguments.write)
 
 
 if __name__ == "__main__":
