@@ -9,7 +9,7 @@ TARGETS = FOLDER / "targets.md"
 ORDER = [
     *("steps", "steps_compiled", "profile", "blocks", "sampling", "inverting", "memory", "images"),
     *("stress", "robust"),
-    *("digits", "tables", "all_models", "small_tables", "mixed"),
+    *("digits", "classes", "volumes", "tables", "all_models", "small_tables", "mixed"),
     *("scoring", "import_cost"),
 ]
 """Speed and memory, numerics, models, the program."""
@@ -17,7 +17,7 @@ ORDER = [
 
 def overview() -> str:
     """The text of the file: what there is, the targets, then every result as it was kept."""
-    files = sorted((FOLDER / "results").glob("*.md"), key=lambda path: ORDER.index(path.stem))
+    files = sorted((FOLDER / "results").glob("*.md"), key=_place)
     texts = [path.read_text().strip() for path in files]
     titles = [text.partition("\n")[0].removeprefix("# ") for text in texts]
     contents = [
@@ -32,6 +32,12 @@ def overview() -> str:
     targets = f"#{TARGETS.read_text().strip()}"
     parts = ["# Results", introduction, "\n".join(contents), targets, *map(_inner, texts)]
     return "\n\n".join(parts) + "\n"
+
+
+def _place(result: Path) -> tuple[int, bool]:
+    """By `ORDER`, that of a GPU after that of a CPU."""
+    stem = result.stem.removesuffix("_gpu")
+    return ORDER.index(stem), stem != result.stem
 
 
 def write_overview() -> None:

@@ -30,7 +30,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 import diffeo
-from benchmarks._conditions import conditions, tell
+from benchmarks._conditions import add_device, conditions, result_on, tell, use_device
 from benchmarks._peak import peak_bytes
 from diffeo.bases import Normal
 from diffeo.bijections import Chain, Coupling
@@ -213,11 +213,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1024, help="rows of a batch (1024)")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each (9)")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
+    add_device(parser)
     parser.add_argument("--write", action="store_true", help="keep the table")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     depths = [int(depth) for depth in arguments.depths.split(",")]
+    peaks = measure(depths, arguments.rows, arguments.rounds, arguments.device)
+    off = errors(depths[-1], arguments.device)
+    use_device(arguments.device)  # which is told of, and whose result it is
     text = "\n".join(
         [
             "# Training memory as flows grow deeper",
@@ -227,12 +230,12 @@ def main() -> None:
             "Peak of a forward and backward pass, without parameters and their gradients. Medians "
             f"of the times of {arguments.rounds} rounds in turn, the spread in brackets.",
             "",
-            measure(depths, arguments.rows, arguments.rounds, arguments.device),
+            peaks,
             "",
             f"Gradients at {depths[-1]} blocks, after {STEPS} steps on the 8×8 digits; how far "
             "off, relative, in norm:",
             "",
-            *errors(depths[-1], arguments.device),
+            *off,
             "",
             f"Made by `python -m benchmarks.memory --depths {arguments.depths} --rows "
             f"{arguments.rows} --rounds {arguments.rounds} --threads {arguments.threads} --device "
@@ -242,7 +245,7 @@ def main() -> None:
             "",
         ]
     )
-    tell(text, RESULTS, arguments.write)
+    tell(text, result_on(RESULTS), arguments.write)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ HEAD = """# Recipes and what they reach
 A recipe is a file: model, data, training, a published number. `diffeo run NAME --data FOLDER`
 trains by it and prints its figure on the test part beside the published one; `--record` adds it to
 the file, and `python -m benchmarks.recipes` makes this page. Figures ± are standard errors over
-test images. Bits/dim are one-sample bounds of dequantized models.
+test images. Figures are one-sample bounds of dequantized models unless another is named.
 """
 
 
@@ -42,10 +42,13 @@ def _table(recipes: Sequence[Recipe]) -> str:
     for recipe in recipes:
         for found in recipe.measured:
             published = "" if recipe.published is None else f"{recipe.published:g}"
+            # Entries of before there were others name none.
+            samples = found.get("samples", 1)
+            bound = "" if samples == 1 else f" ({samples}-sample bound)"
             threads = f", {found['threads']} thread{'' if found['threads'] == 1 else 's'}"
             rows.append(
                 f"| {recipe.name} | {recipe.unit}, {UNITS[recipe.unit]} "
-                f"| {found['value']:g} ± {found['standard_error']:.2g} | {published} "
+                f"| {found['value']:g} ± {found['standard_error']:.2g}{bound} | {published} "
                 f"| {found['parameters']:,} "
                 f"| {found['minutes']:g} min, {found['steps']:,} steps, "
                 f"{found['training_images']:,} images, seed {found['seed']} "

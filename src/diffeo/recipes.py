@@ -31,6 +31,7 @@ _KEYS = {
     "note": str,
     "set": str,
     "model": str,
+    "samples": int,
     "options": dict,
     "measured": (list, type(None)),
 }
@@ -54,6 +55,8 @@ class Recipe:
     """The name of the set of data."""
     model: str
     published: float | None = None
+    samples: int = 1
+    """Draws of dequantization noise inside the logarithm, of the figure on the test part."""
     note: str = ""
     """What differs from the paper, and why."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -146,6 +149,8 @@ def read_recipe(path: Path) -> Recipe:
             )
     if found["unit"] not in UNITS:
         raise DataError(f"{path}: unit must be one of {', '.join(UNITS)}; got {found['unit']!r}")
+    if found.get("samples", 1) < 1:
+        raise DataError(f"{path}: samples must be 1 or more; got {found['samples']}")
     measured = [
         {
             key: str(value) if isinstance(value, datetime.date) else value

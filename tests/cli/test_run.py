@@ -10,7 +10,7 @@ from diffeo.cli.commands import TrainImages
 from diffeo.cli.words import parse
 from diffeo.data.errors import DataError
 from diffeo.recipes import add_measured, find_data, find_recipe, read_recipe, shipped
-from tests.cli.test_images import make_images
+from tests.cli.conftest import make_images
 
 RECIPE = """title: Glow on halves
 reference: "Nobody, 2026"
@@ -71,6 +71,14 @@ def test_a_run_is_recorded_and_the_rest_stays(diffeo, recipe, empty, monkeypatch
         assert Path(f"pictures/glow-halves-{kept}.png").read_bytes() == Path("r", name).read_bytes()
 
 
+def test_a_tighter_bound_is_named(diffeo, recipe, empty):
+    recipe.write_text(RECIPE.replace("set: halves", "samples: 4\nset: halves"))
+    outcome = diffeo("run", recipe, "--data", "sets", "--record", "--max-steps", 2)
+    assert outcome.status == 0, outcome.err
+    assert "bits/dim of the test part, lower is better (4-sample bound)" in outcome.out
+    assert read_recipe(recipe).measured[0]["samples"] == 4
+
+
 def test_a_figure_in_nats_of_pixels_in_the_unit_interval(recipe):
     text = RECIPE.replace("unit: bits/dim", 'unit: "nats of pixels in [0, 1]"')
     recipe.write_text(text)
@@ -85,6 +93,7 @@ def test_a_figure_in_nats_of_pixels_in_the_unit_interval(recipe):
         ("unit: bits/dim", "unit: bits", "unit must be one of"),
         ("model: glow", "modle: glow", "'model'"),
         ("published: 1.5", "publishd: 1.5", "unknown key 'publishd'"),
+        ("unit: bits/dim", "unit: bits/dim\nsamples: 0", "samples must be 1 or more"),
         ("options:", "options: 3\nx:", "options is 3"),
         ("title: Glow", "title: [", "can't be read"),
         ("  steps: 1", "  out: elsewhere", "out is not for a recipe"),

@@ -71,11 +71,14 @@ def run(command: Run, console: Console) -> None:
     images = read_for(model, config, folder, console, part="test")
     draws = draws_for(len(images.pixels))
     console.note(f"evaluating on {len(images.pixels):,} test images …")
-    evaluation = evaluated(model, images, console, draws=draws, seed=command.seed)
+    evaluation = evaluated(
+        model, images, console, samples=recipe.samples, draws=draws, seed=command.seed
+    )
     figure = recipe.figure(evaluation.log_likelihood, evaluation.dimensions, model.levels)
     error = recipe.error(evaluation.standard_error, evaluation.dimensions)
     training = config["training"]
-    console.say(f"{recipe.unit} of the test part, {UNITS[recipe.unit]}:")
+    bound = "" if recipe.samples == 1 else f" ({recipe.samples}-sample bound)"
+    console.say(f"{recipe.unit} of the test part, {UNITS[recipe.unit]}{bound}:")
     published = "none" if recipe.published is None else number(recipe.published, 3)
     console.rows(
         [
@@ -113,6 +116,7 @@ def _measured(
         "standard_error": round(error, 4),
         "test_images": evaluation.rows,
         "noise_draws": draws_for(evaluation.rows),
+        "samples": recipe.samples,
         "training_images": training["rows"],
         "parameters": training["parameters"],
         "steps": training["steps"],
