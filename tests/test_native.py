@@ -72,6 +72,16 @@ def test_another_source_is_another_file(cache, source):
     assert len(list(cache.iterdir())) == 2
 
 
+def test_another_shared_header_is_another_file(cache, source, tmp_path, monkeypatch):
+    shared = tmp_path / "native.h"
+    shared.write_text("enum { FACTOR = 2 };\n")
+    monkeypatch.setattr(native, "SHARED", shared)
+    source.write_text('#include "native.h"\nint twice(int x) { return FACTOR * x; }\n')
+    assert library(source).twice(21) == 42
+    shared.write_text("enum { FACTOR = 3 };\n")
+    assert library(source).twice(21) == 63
+
+
 @pytest.mark.parametrize("unusable", ["others may write there", "a file lies there"])
 def test_where_nothing_can_be_kept_it_is_compiled_for_this_once(cache, source, unusable):
     if unusable == "a file lies there":

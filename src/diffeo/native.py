@@ -18,7 +18,24 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from ctypes import Structure, c_int64, c_void_p
 from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SHARED = Path(__file__).with_name("native.h")
+"""What files in C may include."""
+
+
+class InverseInC(Structure):
+    """What inverts a scalar map in walks in C, `scalar_map` of nets/made.c.
+
+    A function, what it is told first, and how many parameters an element takes.
+    """
+
+    _fields_ = [("invert", c_void_p), ("settings", c_void_p), ("params", c_int64)]
+
 
 # Exact in what is not finite: no -ffast-math.
 OPTIONS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math")
@@ -50,6 +67,16 @@ def library(source: Path) -> ctypes.CDLL | None:
         return None
 
 
+def is_plain(x: Tensor) -> bool:
+    """Whether the numbers lie in memory: not behind a wrapper, nor to be negated when read."""
+    wrapped = getattr(type(x), "__torch_dispatch__", None) is not _OF_TENSORS
+    return not (wrapped or x._is_zerotensor() or x.is_neg()) and x.layout == torch.strided
+
+
+_OF_TENSORS = getattr(Tensor, "__torch_dispatch__", None)
+"""What subclasses leave as it is whose numbers are their own."""
+
+
 def _compiler() -> list[str] | None:
     """The command of the C compiler: CC, or what is usual."""
     if sys.platform not in ("linux", "darwin"):
@@ -65,8 +92,9 @@ def _compiler() -> list[str] | None:
 
 def _loaded(source: Path, compiler: list[str]) -> ctypes.CDLL:
     """What was compiled at an earlier time and is whole, or else what is compiled now."""
-    told = (source.read_bytes(), OPTIONS, FOR_THIS_MACHINE, compiler, platform.machine())
-    key = f"{source.stem}-{_short_hash(repr((*told, _processor())).encode())}"
+    content = source.read_bytes() + SHARED.read_bytes()
+    told = (content, OPTIONS, FOR_THIS_MACHINE, compiler, platform.machine(), _processor())
+    key = f"{source.stem}-{_short_hash(repr(told).encode())}"
     folder = _cache()
     for kept in sorted(folder.glob(f"{key}-*.so")) if folder else ():
         # A file cut short would end the process that loads it.

@@ -20,7 +20,7 @@ def redrawn(net: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("residual", [False, True])
 def test_stepping_multiplies_every_used_weight_once(monkeypatch, residual):
-    net = redrawn(MADE(40, 2, (64, 64), residual=residual))
+    net = redrawn(MADE(40, 2, (64, 64), residual=residual).double())
     multiplied = 0
     product = torch.addmm
 
@@ -34,7 +34,7 @@ def test_stepping_multiplies_every_used_weight_once(monkeypatch, residual):
     with torch.no_grad():
         for _ in range(net.positions):
             _, state = state.step(values)
-            values = torch.randn(3, 1)
+            values = torch.randn(3, 1, dtype=torch.double)
     masks = [getattr(part, "mask", None) for part in net.modules()]
     used = sum(int(mask.sum()) for mask in masks if mask is not None)
     assert multiplied == used

@@ -1,5 +1,6 @@
 """Autoregressive maps: a scalar map for each value, as the values before it say."""
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -9,8 +10,11 @@ from diffeo.bijections.base import Bijection
 from diffeo.bijections.elementwise import sum_event
 from diffeo.bijections.jacobi import JacobiSolution, iterate
 from diffeo.contexts import Context, select_context
+from diffeo.native import InverseInC
 from diffeo.nets.causal import CausalNetwork, outside_graph
+from diffeo.nets.made import MADE, StepperInC
 from diffeo.scalars.base import ScalarMap
+from diffeo.scalars.in_c import inverse_in_c
 from diffeo.solvers import has_values, is_traced
 
 Solver = Literal["auto", "step", "jacobi"]
@@ -28,13 +32,14 @@ class Autoregressive(Bijection):
 
     The forward direction is one parallel pass of the network. There are two ways back. "step" goes
     through the positions with the network's stepper: arithmetic of about one parallel pass, in many
-    small operations. "jacobi" corrects all positions at once until they are off by
+    small operations, or in one function in C for a `MADE` and affine maps and splines in float32 on
+    a CPU (`diffeo.nets.made_kernel`). "jacobi" corrects all positions at once until they are off by
     `diffeo.bijections.jacobi.ROUNDINGS` roundings at most, in a few parallel passes; events for
     which that does not come to an end are stepped through. "auto" does so, and gives up sooner,
-    where events are at most twice as many as positions, since steps are slow then, and otherwise
-    steps. Where values can't be looked at (compilers, `torch.func`), numbers are shorter than
-    float32, or units are dropped in training, all of them step. `torch.compile` leaves an inverse
-    of more than `diffeo.nets.causal.MOST_IN_GRAPH` positions as it is, between graphs.
+    where steps are slow: of many operations, and for events at most twice as many as positions.
+    Otherwise it steps. Where values can't be looked at (compilers, `torch.func`), numbers are
+    shorter than float32, or units are dropped in training, all of them step. `torch.compile` leaves
+    an inverse of more than `diffeo.nets.causal.MOST_IN_GRAPH` positions as it is, between graphs.
 
     The inverse is differentiable: up to `unroll` positions the steps themselves are recorded, and
     the solver is always "step". Beyond, gradients come from the implicit function theorem: Jᵀw = v
@@ -138,6 +143,8 @@ class Autoregressive(Bijection):
         positions = self._positions(z)
         if self.solver != "auto":
             return positions + 1 if self.solver == "jacobi" else 0
+        if self._inverse_in_c(z) is not None:
+            return 0
         events = self._batch(z).numel()
         if events > 2 * positions or positions < _LEAST_POSITIONS or z.numel() > _MOST_VALUES:
             return 0
@@ -161,6 +168,10 @@ class Autoregressive(Bijection):
         """One position after another."""
         by_position = self.net.to_positions(z)
         state = self.net.stepper(self._batch(z), context)
+        inverse = self._inverse_in_c(z)
+        if isinstance(state, StepperInC) and inverse is not None:
+            x, log_slopes = state.invert(by_position, inverse)
+            return self.net.from_positions(x), log_slopes.sum((-2, -1))
         values: Tensor | None = None
         solved: list[Tensor] = []
         slopes: list[Tensor] = []
@@ -171,6 +182,11 @@ class Autoregressive(Bijection):
             slopes.append(log_slope)
         x = self.net.from_positions(torch.stack(solved).movedim(0, -2))
         return x, torch.stack(slopes).sum((0, -1))
+
+    def _inverse_in_c(self, z: Tensor) -> Sequence[InverseInC] | None:
+        """What inverts the scalar map where the whole walk can be made in C."""
+        fits = z.dtype == torch.float32 and isinstance(self.net, MADE) and self.net.steps_in_c
+        return inverse_in_c(self.scalar) if fits else None
 
     def _with_implicit_gradient(self, x: Tensor, z: Tensor, context: Context) -> Tensor:
         """x again, with dx = J⁻¹(dz − ∂f/∂θ dθ)."""

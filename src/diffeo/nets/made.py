@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffeo.contexts import Context
+from diffeo.native import InverseInC
 from diffeo.nets.causal import CausalNetwork, Stepper
+from diffeo.nets.made_kernel import Layer, Tiles, Walk, is_at_hand
 from diffeo.nets.masked import LinearMap, MaskedLinear
 from diffeo.nets.mlp import activation_named, check_hidden
 from diffeo.reorder import reorder
@@ -152,8 +154,15 @@ class MADE(CausalNetwork):
 
         return hidden
 
-    def stepper(self, batch: Sequence[int], context: Context = None) -> "MADEStepper":
+    @property
+    def steps_in_c(self) -> bool:
+        """Whether steps are in C, here and now: for float32 on a CPU, where nothing looks back."""
+        return not is_traced() and is_at_hand(list(self.parameters()))
+
+    def stepper(self, batch: Sequence[int], context: Context = None) -> Stepper:
         """The state before the first variable."""
+        if self.steps_in_c and math.prod(batch) > 0:
+            return StepperInC(self, tuple(batch), context)
         shared = _Shared(self, tuple(batch), context)
         return MADEStepper(shared, shared.empty_caches())
 
@@ -311,6 +320,89 @@ class _Cache:
     def known(self, end: int) -> Tensor:
         """The first rows."""
         return self.data[:end]
+
+
+class StepperInC(Stepper):
+    """What a MADEStepper is, faster: a step is one function in C, and the state is itself."""
+
+    def __init__(self, net: MADE, batch: tuple[int, ...], context: Context) -> None:
+        self.net, self.batch, self.rows, self.position = net, batch, math.prod(batch), 0
+        self.tiles = Tiles(self.rows)
+        layers = [self._entry(context)]
+        self._add_blocks(layers, context) if net.residual else self._add_layers(layers)
+        starts = [variable * net.num_params for variable in net.order]
+        exit_ = self._after(layers[-1], net.exit, starts, self.tiles.empty(0))
+        self.walk = Walk([*layers, exit_], self.tiles, net.num_params)
+
+    def step(self, values: Tensor | None) -> tuple[Tensor, "StepperInC"]:
+        """Parameters (*batch, 1, num_params) of the next variable in the order."""
+        before = None if values is None else values.reshape(self.rows)
+        params = self.walk.step(self.position, before)
+        self.position += 1
+        return params.reshape(*self.batch, 1, self.net.num_params), self
+
+    def invert(self, z: Tensor, inverse: Sequence[InverseInC]) -> tuple[Tensor, Tensor]:
+        """x and log dx/dz of all positions, from z and a scalar map; all (*batch, features, 1).
+
+        That is all steps at once, each with the map's inverse behind it.
+        """
+        found = self.walk.invert(z.reshape(self.rows, self.net.features), inverse)
+        x, log_slope = (part.reshape(z.shape) for part in found)
+        return x, log_slope
+
+    def _entry(self, context: Context) -> Layer:
+        net = self.net
+        h = self.tiles.empty(net.hidden[0])
+        return Layer(
+            weight=reorder(net.entry.weight, net._to_order, net._from_order),
+            bias=net.entry.bias,
+            edges=[0, *net._ends[0]],
+            seen=[0, *range(net.features)],
+            input=self.tiles.empty(net.features),
+            output=h,
+            active=torch.empty_like(h) if net.residual else h,
+            activation=net.activation,
+            context=self._of_context(net.context_entry, context),
+        )
+
+    def _add_layers(self, layers: list[Layer]) -> None:
+        hidden = zip(self.net.layers, self.net.hidden[1:], self.net._ends[1:], strict=True)
+        for masked, width, ends in hidden:
+            h = self.tiles.empty(width)
+            layers.append(self._after(layers[-1], masked, [0, *ends], h))
+
+    def _add_blocks(self, layers: list[Layer], context: Context) -> None:
+        """Two layers a block, the second of which adds to what came in."""
+        for block, parts in enumerate(self.net.layers):
+            first, second = cast(nn.ModuleList, parts)
+            h, edges = layers[-1].output, layers[-1].edges
+            inner = self._after(layers[-1], first, edges, torch.empty_like(h))
+            outer = self._after(inner, second, edges, torch.empty_like(h))
+            if self.net.gates:
+                passed = self._of_context(self.net.gates[block], context)
+                outer = outer._replace(gate=torch.sigmoid(cast(Tensor, passed)))
+            layers += [inner, outer._replace(skip=h, active=torch.empty_like(h))]
+        layers[-1] = layers[-1]._replace(active=layers[-1].output, activation="none")
+
+    def _after(self, before: Layer, masked: nn.Module, edges: Sequence[int], h: Tensor) -> Layer:
+        """A layer that reads what is active in the one before it, and is active itself, in h."""
+        masked = cast(MaskedLinear, masked)
+        return Layer(
+            weight=masked.weight,
+            bias=masked.bias,
+            edges=edges,
+            seen=before.edges,
+            input=before.active,
+            output=h,
+            active=h,
+            activation=self.net.activation,
+        )
+
+    def _of_context(self, layer: nn.Module | None, context: Context) -> Tensor | None:
+        if layer is None:
+            return None
+        h = layer(context)
+        return self.tiles.of(h.expand(*self.batch, h.shape[-1]).reshape(self.rows, h.shape[-1]))
 
 
 def _degrees(width: int, lowest: int, highest: int) -> Tensor:

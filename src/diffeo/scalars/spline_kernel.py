@@ -3,14 +3,14 @@
 import ctypes
 import functools
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, byref, c_double, c_int, c_int64, c_void_p
+from ctypes import POINTER, Structure, byref, c_double, c_int, c_int64, c_void_p, cast, pointer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from diffeo.native import library
+from diffeo.native import InverseInC, is_plain, library
 from diffeo.solvers import has_values
 
 if TYPE_CHECKING:
@@ -21,22 +21,12 @@ SOURCE = Path(__file__).with_name("spline.c")
 
 def is_at_hand(x: Tensor, params: Tensor) -> bool:
     """Whether the kernel can be run on these, and now."""
-    return is_for(x, params) and _is_plain(x) and _is_plain(params) and has_values(x)
+    return is_for(x, params) and is_plain(x) and is_plain(params) and has_values(x)
 
 
 def is_for(x: Tensor, params: Tensor) -> bool:
     """Whether the kernel can be run on such as these."""
     return x.dtype == params.dtype == torch.float32 and x.device.type == "cpu" and _is_built()
-
-
-def _is_plain(x: Tensor) -> bool:
-    """Whether the numbers lie in memory: not behind a wrapper, nor to be negated when read."""
-    wrapped = getattr(type(x), "__torch_dispatch__", None) is not _OF_TENSORS
-    return not (wrapped or x._is_zerotensor() or x.is_neg()) and x.layout == torch.strided
-
-
-_OF_TENSORS = getattr(Tensor, "__torch_dispatch__", None)
-"""What subclasses leave as it is whose numbers are their own."""
 
 
 def _is_built() -> bool:
@@ -59,6 +49,16 @@ def spline_inverse(
 ) -> tuple[Tensor, Tensor]:
     """x and log dx/dz."""
     return _run("spline_inverse", z, params, spline)
+
+
+def inverse_in_c(spline: "RationalQuadraticSpline") -> Sequence[InverseInC] | None:
+    """The inverse for walks in C; None where there is none."""
+    kernel = _kernel()
+    if kernel is None or spline.tails != "linear":
+        return None
+    settings = pointer(_settings(spline.bins, spline.upper))
+    addresses = (cast(part, c_void_p) for part in (kernel.spline_inverse, settings))
+    return [InverseInC(*addresses, spline.num_params)]
 
 
 def spline_backward(
