@@ -7,10 +7,11 @@ Masked autoregressive flows are trained as `fit` does it: on the patches of benc
 columns; `maf` with hidden layers of 256, and `nsf` with its defaults) and on MNIST (784 pixels,
 dequantized, through a logit; `maf` with hidden layers of 512). Draws from the base are then decoded
 by stepping, by Jacobi's iteration with as many rounds as it wants, and by what `solver="auto"`
-makes of it, in one process, taking turns, in float32 without gradients. Medians are given and their
-quartiles, and how many passes of the network Jacobi's iteration took in each transform: how many
-that are depends on how strongly a trained flow's variables depend on each other, so that the flows'
-log-likelihood of test rows is given as well.
+makes of it; with steps in C, and with those of plain operations, which other machines, dtypes and
+networks have. All of it in one process, taking turns, in float32 without gradients. Medians are
+given and their quartiles, and how many passes of the network Jacobi's iteration took in each
+transform: how many that are depends on how strongly a trained flow's variables depend on each
+other, so that the flows' log-likelihood of test rows is given as well.
 
 DIR holds natural_patches_8x8.npz and mnist/train-images-idx3-ubyte.gz. `--write` keeps the table in
 benchmarks/results/inverting.md.
@@ -22,6 +23,7 @@ import os
 import statistics
 import sys
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +55,13 @@ RESULTS = Path(__file__).parent / "results" / "inverting.md"
 EVENTS = (1, 16, 64, 256, 1024)
 
 
-SOLVERS: tuple[Solver, ...] = ("step", "jacobi", "auto")
+WAYS: dict[str, tuple[Solver, bool]] = {
+    "stepping in C": ("step", True),
+    "stepping": ("step", False),
+    "Jacobi": ("jacobi", False),
+    "auto without C": ("auto", False),
+}
+"""The solver of each way, and whether steps are in C; with them "auto" steps."""
 HELD_OUT = 2_000
 
 
@@ -107,13 +115,20 @@ def maps_of(flow: Flow) -> list[Autoregressive]:
     return [part for part in flow.modules() if isinstance(part, Autoregressive)]
 
 
-def decode(flow: Flow, z: Tensor, solver: Solver) -> tuple[Tensor, float]:
+def decode(flow: Flow, z: Tensor, way: str) -> tuple[Tensor, float]:
     """Decoded rows, and the milliseconds it took."""
+    solver, in_c = WAYS[way]
     for part in maps_of(flow):
         part.solver = solver
     decoded: list[Tensor] = []
-    seconds = timed(lambda: decoded.append(flow.decode(z)))
+    with nullcontext() if in_c else without_c():
+        seconds = timed(lambda: decoded.append(flow.decode(z)))
     return decoded[0], 1e3 * seconds
+
+
+def without_c() -> AbstractContextManager[object]:
+    """Steps are of plain operations."""
+    return mock.patch("diffeo.nets.made.is_at_hand", lambda weights: False)
 
 
 def passes(flow: Flow, z: Tensor) -> list[int]:
@@ -136,21 +151,22 @@ def line(name: str, flow: Flow, events: int, rounds: int) -> str:
     """One line of the table."""
     torch.manual_seed(events)
     z = flow.base.sample(events)
-    taken: dict[Solver, list[float]] = {solver: [] for solver in SOLVERS}
+    taken: dict[str, list[float]] = {way: [] for way in WAYS}
     results = {}
     for index in range(rounds + 1):
-        for solver in SOLVERS:
-            results[solver], milliseconds = decode(flow, z, solver)
+        for way in WAYS:
+            results[way], milliseconds = decode(flow, z, way)
             if index > 0:  # the first allocates
-                taken[solver].append(milliseconds)
-    median = {solver: statistics.median(taken[solver]) for solver in SOLVERS}
-    gap = (results["step"] - results["jacobi"]).abs() / (1 + results["step"].abs())
+                taken[way].append(milliseconds)
+    median = {way: statistics.median(taken[way]) for way in WAYS}
+    exact = results["stepping"]
+    gaps = [((results[way] - exact).abs() / (1 + exact.abs())).max() for way in WAYS]
     cells = [name, f"{events:,}"]
-    cells += [f"{median['step'] / median[solver]:.2f}" for solver in ("jacobi", "auto")]
-    for solver in SOLVERS:
-        low, _, high = statistics.quantiles(taken[solver], n=4)
-        cells.append(f"{median[solver]:.1f} ({low:.1f} – {high:.1f})")
-    cells += [", ".join(map(str, passes(flow, z))), f"{float(gap.max()):.0e}"]
+    cells += [f"{median['stepping'] / median[way]:.2f}" for way in WAYS if way != "stepping"]
+    for way in WAYS:
+        low, _, high = statistics.quantiles(taken[way], n=4)
+        cells.append(f"{median[way]:.1f} ({low:.1f} – {high:.1f})")
+    cells += [", ".join(map(str, passes(flow, z))), f"{float(max(gaps)):.0e}"]
     text = f"| {' | '.join(cells)} |"
     print(text, file=sys.stderr, flush=True)
     return text
@@ -179,6 +195,7 @@ def main() -> None:
     use_device(arguments.device)
     lines = []
     flows = []
+    faster = [way for way in WAYS if way != "stepping"]
     for case in CASES:
         name = f"`{case.model}`, {case.data}"
         print(f"{name}: training …", file=sys.stderr, flush=True)
@@ -196,13 +213,14 @@ def main() -> None:
             "",
             f"Trained flows, float32, without gradients, eager, {arguments.threads} threads. "
             f"Medians of {arguments.rounds} rounds in milliseconds, quartiles in brackets; times "
-            "faster than stepping.",
+            'faster than stepping by plain operations. Where steps are in C, "auto" takes them.',
             "",
             *flows,
             "",
-            "| flow | events | Jacobi, times faster | auto, times faster | stepping, ms "
-            "| Jacobi, ms | auto, ms | passes in each transform | largest relative gap |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            f"| flow | events | {' | '.join(f'{way}, times faster' for way in faster)} "
+            f"| {' | '.join(f'{way}, ms' for way in WAYS)} "
+            "| Jacobi's passes in each transform | largest relative gap |",
+            f"| {'--- | ' * (len(faster) + len(WAYS) + 4)}".strip(),
             *lines,
             "",
             "Made by `python -m benchmarks.inverting --data DIR --rounds "

@@ -1,16 +1,14 @@
 """Sampling an autoregressive flow by cached stepping, beside others' full pass a variable.
 
-    python -m benchmarks.sampling [--data DIR] [--rounds 5] [--threads 2] [--limit 300]
-                                  [--device cuda] [--write]
+    python -m benchmarks.sampling [--rounds 5] [--threads 2] [--limit 300] [--device cuda]
+                                  [--write]
 
 The flows have 5 transforms and two hidden layers of 512, rectified, at D = 63 and 784, and draw 512
 samples in float32, without gradients, in one process, taking turns; weights are re-drawn,
 N(0, 0.02²), so that none is at the identity and no sample overflows. diffeo steps
-(`solver="step"`), whose time does not depend on the weights. That of inverting at all positions at
-once does: with `--data`, a flow that benchmarks/inverting.py trains on MNIST's digits is added,
-which samples as it does unless told (`solver="auto"`); the other libraries' passes are as many
-whatever the weights. Medians are given, and the spread; at D = 784, where a round takes minutes, of
-two rounds at most. Each flow's samples are checked to have the density that it gives them.
+(`solver="step"`), whose time does not depend on the weights; nor do the other libraries' passes.
+Medians are given, and the spread; at D = 784, where a round takes minutes, of two rounds at most.
+Each flow's samples are checked to have the density that it gives them.
 
 Compiled, a draw of diffeo's is `torch.compile(model.sample)`, which leaves the steps as they are.
 Of the others' loops it would make a graph of 315 passes: how long that takes is tried, each in a
@@ -21,7 +19,6 @@ one pass is compiled for each transform, and called D times.
 
 import argparse
 import multiprocessing
-import os
 import statistics
 import sys
 import time
@@ -43,8 +40,6 @@ from benchmarks._conditions import (
     use_device,
 )
 from benchmarks._flows import nflows_spline_maf, zuko_maf, zuko_spline_maf
-from benchmarks.inverting import CASES as TRAINED
-from benchmarks.inverting import trained
 from diffeo.bijections import Autoregressive
 
 RESULTS = Path(__file__).parent / "results" / "sampling.md"
@@ -205,7 +200,6 @@ def measure(
 def main() -> None:
     """Measure, print, and keep the result if asked to."""
     parser = argparse.ArgumentParser(description="Sampling by cached stepping, beside zuko.")
-    parser.add_argument("--data", default=os.environ.get("DIFFEO_DATA"), help="folder of the data")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each (5)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (2)")
     parser.add_argument("--write", action="store_true", help="keep the table")
@@ -239,18 +233,6 @@ def main() -> None:
                         "Compiled, the others' draws are one compiled pass for each transform, "
                         f"called D times. As one function a draw of {', one of '.join(tried)}.",
                     ]
-    if arguments.data:
-        case = next(case for case in TRAINED if case.data == "mnist")
-        mine, reached = trained(case, Path(arguments.data))
-        draws = {"zuko": draw_of("zuko", peers("affine", 784)["zuko"])}
-        with torch.no_grad():
-            draw = partial(mine.sample, SAMPLES)
-            rows.append(measure('affine, trained, "auto"', mine, draw, draws, 784, rounds))
-        notes += [
-            "",
-            f"The trained flow: `{case.model}` on {case.data}, {case.steps:,} steps, {reached:.2f} "
-            "nats a test row.",
-        ]
     table = "\n".join(
         [
             "# Sampling an autoregressive flow",
@@ -265,7 +247,7 @@ def main() -> None:
             *rows,
             *notes,
             "",
-            f"Made by `python -m benchmarks.sampling {'--data DIR ' if arguments.data else ''}"
+            "Made by `python -m benchmarks.sampling "
             f"--rounds {arguments.rounds} --threads {arguments.threads}{said_device()} --write`.",
             "",
             conditions("diffeo", "zuko", "nflows", "torch"),
