@@ -8,7 +8,14 @@ import pandas as pd
 import pytest
 
 from diffeo.cli import main
+from diffeo.data.images import write_images
 
+QUICK_IMAGES = (
+    *("--steps", "1", "--filters", "4", "--scales", "1"),
+    *("--max-steps", "6", "--batch-size", "16", "--threads", "1"),
+)
+SIDE = 8
+"""Pixels of an image."""
 QUICK = ["--transforms", "1", "--hidden", "8", "--max-steps", "20", "--batch-size", "64"]
 
 
@@ -53,6 +60,15 @@ def make_table(rows: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"temperature": temperature, "air pressure": pressure, "power": power})
 
 
+def make_images(n: int, seed: int = 0) -> np.ndarray:
+    """Grey images of a bright half, (n, 1, 8, 8): every other one above, the others below."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 40, (n, 1, SIDE, SIDE))
+    pixels[::2, :, : SIDE // 2] += 200
+    pixels[1::2, :, SIDE // 2 :] += 200
+    return pixels.astype(np.uint8)
+
+
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory) -> Path:
     """A folder with a table to train on and one held out."""
@@ -69,6 +85,33 @@ def trained(tables, tmp_path_factory) -> Path:
     arguments = ["train", "maf", str(tables / "train.csv"), "--out", str(folder), "--quiet"]
     assert main([*arguments, *QUICK]) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """A folder with pictures in two classes, "above" and "below"."""
+    folder = tmp_path_factory.mktemp("images") / "photos"
+    names = [f"{'above' if i % 2 == 0 else 'below'}/{i}" for i in range(60)]
+    write_images(folder, make_images(60), names)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def of_classes(photos, tmp_path_factory) -> Path:
+    """A model of the two classes; tests only read it."""
+    out = tmp_path_factory.mktemp("runs") / "classes"
+    words = ["train", "glow", str(photos), "--context", "class", "--out", str(out), "--quiet"]
+    assert main([*words, *QUICK_IMAGES]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def of_five_bits(photos, tmp_path_factory) -> Path:
+    """A model of 5 bits of images that were resized; tests only read it."""
+    out = tmp_path_factory.mktemp("runs") / "bits"
+    words = ["train", "glow", str(photos), "--bits", "5", "--image-size", "4", "--out", str(out)]
+    assert main([*words, "--quiet", *QUICK_IMAGES]) == 0
+    return out
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ TOLD = """\
 mnist is in a b/c:
   train  3 images  1×2×3, 3 classes
   test   2 images  1×2×3, 2 classes
+  files  FILES
 in Python:
   from diffeo.data import read_images
   images = read_images("a b/c", part="train")  # images.pixels, images.labels
@@ -69,7 +70,10 @@ def test_a_set_is_fetched_once_and_told_about(diffeo, empty, mnist):
     outcome = diffeo("data", "mnist", "--to", "a b/c")
     size = SETS["mnist"].size / 1e6
     # The names of classes of MNIST are ten, whatever is in the files.
-    assert outcome.out == TOLD.replace("3 classes", "10 classes").replace("2 c", "10 c")
+    told = TOLD.replace("3 classes", "10 classes").replace("2 c", "10 c")
+    files = outcome.out.partition("files  ")[2].partition("\nin Python")[0]
+    assert outcome.out == told.replace("FILES", files)
+    assert files.split() == ", ".join(file.name for file in SETS["mnist"].files).split()
     assert outcome.err == f"mnist: {size:.1f} MB to fetch into a b/c\n"
     assert len(mnist.asked) == 4
     assert left_in(empty / "a b/c") == sorted(file.name for file in SETS["mnist"].files)
@@ -93,9 +97,20 @@ def test_json_and_quiet(diffeo, empty, mnist):
             "train": {"images": 3, "shape": [1, 2, 3], "classes": 10},
             "test": {"images": 2, "shape": [1, 2, 3], "classes": 10},
         },
+        "files": [file.name for file in SETS["mnist"].files],
         "warnings": [],
     }
     assert json.loads(diffeo("data", "mnist", "--to", "a", "--json").out)["fetched_bytes"] == 0
+
+
+def test_all_parts_and_files_are_told(diffeo, empty):
+    told = json.loads(diffeo("data", "digits", "--to", "a", "--json").out)
+    assert {part: each["images"] for part, each in told["parts"].items()} == {
+        "train": 1000,
+        "val": 350,
+        "test": 447,
+    }
+    assert sorted(told["files"]) == left_in(empty / "a")
 
 
 def test_without_a_name_the_sets_are_listed(diffeo):

@@ -2,8 +2,8 @@
 
 import torch
 
+from diffeo.cli.baselines import warn_if_no_better
 from diffeo.cli.console import Console
-from diffeo.cli.evaluate import warn_if_no_better
 from diffeo.train.evaluate import summarize
 
 
@@ -25,6 +25,17 @@ def test_a_model_is_judged_by_differences_row_by_row():
     (line,) = warned(0.0, 0.1)
     assert "no better" in line and "0.0000 ± 0.0101" in line
     assert "no better" in warned(0.01, 0.1)[0]
+
+
+def test_images_are_judged_alike_in_bits_of_a_dimension():
+    """Of two dimensions, 2 log 2 nats are a bit of each."""
+    simple = torch.linspace(-5, 5, 100)
+    scores = simple - 2 * torch.log(torch.tensor(2.0))
+    console = Console(quiet=True)
+    warn_if_no_better(console, summarize(scores, 2, baselines={"independent": simple}), "image")
+    (line,) = console.warnings
+    assert "worse than a simple model, independent pixels (a difference of 1.0000 ± 0.0" in line
+    assert "bits/dim): train for longer, on more images" in line
 
 
 def test_one_row_is_judged_without_an_error():

@@ -6,51 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffeo.cli import main
+from diffeo import ImageModel, save
 from diffeo.cli.images import holds_images
 from diffeo.data.images import read_images, write_images
-
-QUICK = (
-    *("--steps", "1", "--filters", "4", "--scales", "1"),
-    *("--max-steps", "6", "--batch-size", "16", "--threads", "1"),
-)
-SIDE = 8
-
-
-def make_images(n: int, seed: int = 0) -> np.ndarray:
-    """Grey images of a bright half, (n, 1, 8, 8): every other one above, the others below."""
-    rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 40, (n, 1, SIDE, SIDE))
-    pixels[::2, :, : SIDE // 2] += 200
-    pixels[1::2, :, SIDE // 2 :] += 200
-    return pixels.astype(np.uint8)
-
-
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory) -> Path:
-    """A folder with pictures in two classes, "above" and "below"."""
-    folder = tmp_path_factory.mktemp("images") / "photos"
-    names = [f"{'above' if i % 2 == 0 else 'below'}/{i}" for i in range(60)]
-    write_images(folder, make_images(60), names)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def of_classes(photos, tmp_path_factory) -> Path:
-    """A model of the two classes; tests only read it."""
-    out = tmp_path_factory.mktemp("runs") / "classes"
-    words = ["train", "glow", str(photos), "--context", "class", "--out", str(out), "--quiet"]
-    assert main([*words, *QUICK]) == 0
-    return out
-
-
-@pytest.fixture(scope="session")
-def of_five_bits(photos, tmp_path_factory) -> Path:
-    """A model of 5 bits of images that were resized; tests only read it."""
-    out = tmp_path_factory.mktemp("runs") / "bits"
-    words = ["train", "glow", str(photos), "--bits", "5", "--image-size", "4", "--out", str(out)]
-    assert main([*words, "--quiet", *QUICK]) == 0
-    return out
+from tests.cli.conftest import QUICK_IMAGES as QUICK
+from tests.cli.conftest import SIDE, make_images
 
 
 def test_training_leaves_model_curve_samples_and_logs(diffeo, photos, empty):
@@ -103,15 +63,6 @@ def test_encode_and_decode_give_the_picture_again(diffeo, photos, of_classes, em
     assert np.array_equal(before, after)
 
 
-def test_encoding_a_folder_takes_the_classes_of_its_images(diffeo, photos, of_classes, empty):
-    assert diffeo("encode", of_classes, photos, "--out", "all.npy").status == 0
-    given = diffeo("encode", of_classes, photos / "below", "--out", "below.npy",
-                   "--given", "class=below")  # fmt: skip
-    assert given.status == 0
-    labels = read_images(photos).labels
-    assert np.array_equal(np.load("all.npy")[labels == 1], np.load("below.npy"))
-
-
 def test_samples_of_a_seed_are_the_same_in_all_forms(diffeo, of_five_bits, empty):
     words = ("sample", of_five_bits, "-n", 4, "--seed", 3, "--temperature", 0.7)
     for out in ("s.npy", "s.png", "s"):
@@ -126,9 +77,119 @@ def test_others_images_are_made_like_the_training_images(diffeo, photos, of_five
     """Resized, and of as many bits."""
     outcome = diffeo("score", of_five_bits, photos, "--out", "s.csv", "--threshold", 0.5)
     assert outcome.status == 0, outcome.err
+    assert "--threshold" not in outcome.err
     lines = Path("s.csv").read_text().splitlines()
     assert lines[0] == "image,log_likelihood,bits_per_dim,percentile,flagged"
     assert len(lines) == 61 and lines[1].startswith("above/0.png,")
+
+
+def test_a_threshold_below_all_percentiles_is_pointed_out(
+    diffeo, photos, of_five_bits, trained, tables, empty
+):
+    """Of 6 images, and of 30 rows, that were held out."""
+    for model, data, low, noun in (
+        (of_five_bits, photos, 0.1, "6 images"),
+        (trained, tables / "held out.csv", 0.03, "30 rows"),
+    ):
+        words = ("score", model, data, "--out", "s.csv", "--overwrite", "--threshold")
+        assert f"parts of {noun} held out" in diffeo(*words, low).err
+        assert "nothing is flagged" in diffeo(*words, 0).err
+        assert "--threshold" not in diffeo(*words, 0.3).err
+
+
+def test_models_are_compared_image_by_image(diffeo, photos, of_classes, empty):
+    options = {"steps": 1, "filters": 4, "scales": 1}
+    save(ImageModel.create("glow", read_images(photos), conditioned=True, **options), "untrained")
+    outcome = diffeo("compare", "untrained", of_classes, photos)
+    assert outcome.status == 0 and "difference, image by image" in outcome.out, outcome
+    assert f"{of_classes} finds these images likelier, by" in outcome.out
+    told = json.loads(diffeo("compare", "untrained", of_classes, photos, "--json").out)
+    singly = [json.loads(diffeo("evaluate", model, photos, "--json").out)
+              for model in ("untrained", of_classes)]  # fmt: skip
+    means = [model["log_likelihood"] for model in singly]
+    assert [model["log_likelihood"] for model in told["models"]] == pytest.approx(means)
+    assert told["difference"] == pytest.approx(means[0] - means[1])
+    same = diffeo("compare", of_classes, of_classes, photos)
+    assert "0.0000 ± 0.0000" in same.out and "no clear difference" in same.out
+
+
+def test_models_of_other_images_can_not_be_compared(
+    diffeo, photos, of_classes, of_five_bits, trained, empty
+):
+    save(ImageModel.create("nice", make_images(9), hidden=(4,)), "plain")
+    save(ImageModel.create("nice", make_images(9) // 2, levels=128, hidden=(4,)), "dark")
+    for first, second, said in (
+        (of_classes, of_five_bits, "of images of 1×8×8 and 1×4×4"),
+        ("plain", "dark", "256 levels and 128 levels"),
+        (of_classes, "plain", "a class and no class"),
+        (of_classes, trained, "one is a model of a table"),
+    ):
+        mistake = diffeo("compare", first, second, photos).mistake
+        assert said in mistake and "can't be compared" in mistake
+
+
+def test_a_grid_too_large_is_refused_before_it_is_drawn(
+    diffeo, photos, of_five_bits, empty, monkeypatch
+):
+    def fail(*arguments: object, **options: object) -> None:
+        raise RuntimeError("drawn")
+
+    for name in ("sample", "decode", "interpolate"):
+        monkeypatch.setattr(f"diffeo.image_model.ImageModel.{name}", fail)
+    np.save("z.npy", np.zeros((100_000, 16), np.float32))
+    four = [photos / f"above/{i}.png" for i in (0, 2, 4, 6)]
+    for words in (
+        ("sample", of_five_bits, "-n", 100_000),
+        ("decode", of_five_bits, "z.npy"),
+        ("interpolate", of_five_bits, *four, "--ticks", 300),
+    ):
+        mistake = diffeo(*words, "--out", "grid.png").mistake
+        assert "--out grid.png: a grid of" in mistake and ".npy" in mistake
+        with pytest.raises(RuntimeError, match="drawn"):
+            diffeo(*words, "--out", "all.npy")
+
+
+def test_pictures_say_what_they_do_not_show(diffeo, empty):
+    """Of volumes of two channels: they are trained, drawn and told about all the same."""
+    rng = np.random.default_rng(0)
+    np.save("x.npy", rng.integers(0, 256, (20, 2, 4, 4, 4), dtype=np.uint8))
+    words = ("train", "nice", "x.npy", "--out", "v", "--max-steps", 2, "--hidden", 4)
+    outcome = diffeo(*words, "--pictures-every", 0.001, "--threads", 1)
+    assert outcome.status == 0, outcome.err
+    assert "samples.png: of a volume the middle slices" in outcome.err
+    assert "samples.png: of 2 channels the first" in outcome.err
+    outcome = diffeo("sample", "v", "-n", 2, "--out", "s.png")
+    assert "s.png: of a volume the middle slices" in outcome.err and "name a .npy" in outcome.err
+    assert read_images(Path("s.png")).pixels.shape[1] == 1
+    assert "slices" not in diffeo("sample", "v", "-n", 2, "--out", "s.npy").err
+    np.save("larger.npy", rng.integers(0, 256, (3, 1, 5, 5, 5), dtype=np.uint8))
+    assert "--image-size" not in diffeo("evaluate", "v", "larger.npy").mistake
+
+
+def test_a_model_worse_than_independent_pixels_is_warned_of(diffeo, empty):
+    """Pixels of two levels are simple, and one logistic is no model of them."""
+    pixels = np.random.default_rng(0).choice([20, 200], (120, 1, SIDE, SIDE)).astype(np.uint8)
+    np.save("x.npy", pixels)
+    train = ("train", "nice", "x.npy", "--out", "g", "--max-steps", 2, "--hidden", 4)
+    for words in ((*train, "--marginals", 1), ("evaluate", "g", "x.npy")):
+        outcome = diffeo(*words)
+        assert outcome.status == 0
+        assert "worse than a simple model, independent pixels (a difference of " in outcome.err
+        assert "bits/dim): train for longer, on more images" in outcome.err
+
+
+def test_a_trained_model_is_not_taken_for_data(diffeo, photos, of_classes, trained, empty):
+    for words in (
+        ("train", "glow", of_classes, "--out", "g"),
+        ("train", "maf", of_classes, "--out", "g"),
+        ("train", "glow", photos, "--validation", of_classes, "--out", "g"),
+        ("evaluate", of_classes, of_classes),
+        ("evaluate", trained, trained),
+        ("score", of_classes, trained, "--out", "s.csv"),
+        ("report", trained, "--data", trained, "--out", "r"),
+    ):
+        assert "is a folder that diffeo train wrote, not data" in diffeo(*words).mistake
+    assert not list(empty.iterdir())
 
 
 def test_pictures_of_another_size_are_resized_and_that_is_said(diffeo, of_classes, empty):
@@ -166,7 +227,11 @@ def test_a_part_for_validation_is_what_training_is_judged_by(diffeo, empty):
     outcome = diffeo("train", "glow", "sets", "--out", "g", *QUICK)
     assert "50 images of 1×8×8 to learn from; 7 images of the part val" in outcome.err
     assert "3 images of" in diffeo("evaluate", "g", "sets").out
-    assert json.loads(diffeo("report", "g", "--json").out)["rows"] == 7
+    outcome = diffeo("report", "g", "--json")
+    told = json.loads(outcome.out)
+    assert told["rows"] == 7 and told["verdict"].startswith("A held-out image takes at most ")
+    for doing in ("scoring 7 held-out images …", "scoring 50 training images …", "drawing 200 sa"):
+        assert doing in outcome.err
 
 
 def test_a_stopped_training_goes_on_to_the_same_end(diffeo, photos, empty, monkeypatch):

@@ -219,7 +219,7 @@ def test_an_out_file_that_can_not_be_gets_one_line(diffeo, empty, trained, table
             assert out.partition("/x")[0] in mistake and expected in mistake, mistake
     shutil.copy(tables / "held out.csv", "rows.csv")
     words = ("score", trained, "rows.csv", "--out", "../" + empty.name + "/rows.csv", "--overwrite")
-    assert "is the table that is read" in diffeo(*words).mistake
+    assert "is the file that is read" in diffeo(*words).mistake
     assert Path("rows.csv").read_bytes() == (tables / "held out.csv").read_bytes()
     Path("rows.csv").unlink()
     assert left_in(empty) == before

@@ -1,5 +1,6 @@
 """`diffeo report`: one file with everything inside, of the rows that training held out."""
 
+import html
 import json
 import re
 import shutil
@@ -16,7 +17,9 @@ def test_a_report_of_the_held_out_rows(diffeo, empty):
     outcome = diffeo("report", "a")
     assert outcome.status == 0, outcome.err
     assert outcome.out.startswith("a/report.html: open it in a browser (file:///")
+    assert "a classifier to tell samples from rows …" in outcome.err
     page = Path("a/report.html").read_text()
+    assert html.unescape(outcome.out.splitlines()[1]) in html.unescape(page)
     assert "40 held-out rows" in page and "full-covariance Gaussian" in page
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page), "the page loads something"
     assert list(Path("a").glob("report-*.png"))
@@ -25,6 +28,8 @@ def test_a_report_of_the_held_out_rows(diffeo, empty):
     assert json.loads(diffeo(*words).out)["rows"] == 50
     assert "r/report.html: exists" in diffeo(*words).mistake
     assert "a/report.html: exists" in diffeo("report", "a").mistake
+    wrong = ("report", "a", "--data", "other.csv", "--out", "s", "--given", "class=a")
+    assert "--given is for images" in diffeo(*wrong).mistake
     assert "names a page" in diffeo("report", "a", "--out", "r/page.html").mistake
     assert diffeo(*words, "--overwrite").status == 0
     Path("t.csv").write_text("gone\n1\n")

@@ -52,7 +52,8 @@ def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(stopped, empty):
 
 
 def test_a_resumed_run_ends_as_an_unbroken_one(stopped, diffeo, empty):
-    assert diffeo(*train("--resume")).status == 0
+    outcome = diffeo(*train("--resume"))
+    assert outcome.status == 0 and "a: going on from step 5\n" in outcome.err
     assert diffeo(*train(out="b")).status == 0
     for name in ("model.safetensors", "reference.safetensors"):
         one, other = load_file(Path("a", name)), load_file(Path("b", name))

@@ -1,6 +1,8 @@
 """Recipes: read, run, recorded; those that come with the program are all good."""
 
 import json
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from diffeo.cli.commands import TrainImages
 from diffeo.cli.words import parse
 from diffeo.data.errors import DataError
-from diffeo.recipes import add_measured, find_data, find_recipe, read_recipe, shipped
+from diffeo.recipes import Recipe, add_measured, find_data, find_recipe, read_recipe, shipped
 from tests.cli.conftest import make_images
 
 RECIPE = """title: Glow on halves
@@ -103,6 +105,18 @@ def test_a_recipe_with_a_mistake_is_refused(recipe, before, after, said):
     recipe.write_text(RECIPE.replace(before, after))
     with pytest.raises(DataError, match=said):
         read_recipe(recipe)
+
+
+def test_the_format_is_documented(recipe):
+    """The example is a recipe, and the table has every key."""
+    page = (Path(__file__).parents[2] / "docs/images.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    recipe.write_text(example)
+    found = read_recipe(recipe)
+    words = ["train", found.model, "sets/halves", "--out", "x", *found.words()]
+    assert parse(words).options.steps == 4
+    documented = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert documented == {each.name for each in fields(Recipe)} - {"path"}
 
 
 def test_an_option_that_does_not_exist_is_named(diffeo, recipe, empty):

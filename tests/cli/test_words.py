@@ -113,8 +113,10 @@ MISTAKES = {
     "train nsf t.csv": ["--out"],
     "train nsf --out a": ["DATA"],
     "train nfs t.csv --out a": ["'nfs'", "did you mean 'nsf'"],
-    "train nsf t.csv --out a --bisn 3": ["did you mean --bins? There are: ", "--transforms"],
-    "train gaussian t.csv --out a --bins 3": ["--bins", "--hidden"],
+    "train nsf t.csv --out a --bisn 3": ["did you mean --bins? (see diffeo train nsf --help)"],
+    "train gaussian t.csv --out a --foo 3": ["is called --foo (see diffeo train gaussian --help)"],
+    "train nsf t.csv --out a --learning 3": ["did you mean --learning-rate? (see"],
+    "sample a --temp 3": ["did you mean --temperature? (see diffeo sample --help)"],
     "train nsf t.csv --out a --bins x": ["--bins", "'x' is not a whole number"],
     "train nsf t.csv --out a --learning-rate fast": ["--learning-rate", "'fast' is not a number"],
     "train nsf t.csv --out a --preset foo": ["preset", "'foo'", "power"],
@@ -136,6 +138,13 @@ def test_a_mistake_gets_one_line(diffeo, words):
     for part in MISTAKES[words]:
         assert part in mistake
     assert not set("│╭╰─") & set(mistake)
+
+
+def test_a_wrong_option_is_not_told_all_others(diffeo, tables):
+    """The help that it points at is that of the model and of the data's kind."""
+    table = tables / "held out.csv"
+    mistake = diffeo("train", "nice", table, "--out", "a", "--imge-size", 8).mistake
+    assert mistake.count("--") == 2 and f"(see diffeo train nice '{table}' --help)" in mistake
 
 
 def test_mistakes_are_the_same_in_a_narrow_terminal(monkeypatch):

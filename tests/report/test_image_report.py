@@ -14,14 +14,16 @@ from diffeo.bijections import Chain, FixedAffine, MultiScale, Squeeze
 from diffeo.data import DataError, Images
 from diffeo.report import gather_images, image_report, save_figure
 from diffeo.report import image_material as material
+from diffeo.report.comparison import compare
 from diffeo.report.image_copies import copies_in_words
-from diffeo.report.image_likelihood import auc
+from diffeo.report.image_likelihood import auc, verdict
 from diffeo.report.nearest import nearest
 from diffeo.report.page import Grid, Notes, Picture
 from diffeo.report.scale_bits import scale_bits
 from diffeo.report.tiles import Row, tiles, visible
 from diffeo.train import History, score
 from diffeo.train.baselines import Baselines
+from diffeo.train.pixels import IndependentPixels
 from tests.conftest import TYPECHECK
 from tests.properties.draws import redraw
 
@@ -150,6 +152,38 @@ def test_figures_are_those_of_scores_and_baselines():
     worst = int(mine.argmin())
     assert strangest == (found.held_out.images.names[worst], f"{float(mine[worst]) / per:.3f}")
     assert page.verdict.startswith(f"A held-out image takes at most {rows[0][1]} bits")
+
+
+def test_independent_pixels_know_bytes():
+    """256 levels are as many as a byte has, and more than it can be compared with."""
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 1, 2, 2), dtype=np.uint8)
+    alike = np.zeros((3, 1, 2, 2), np.uint8)
+    assert np.isfinite(material.independent_pixels(pixels, pixels, 256)).all()
+    expected = [4 * math.log(4 / (3 + 256))] * 3
+    assert np.allclose(material.independent_pixels(alike, alike, 256), expected)
+
+
+def test_simple_models_of_the_training_stand_in_for_its_images():
+    """Where those are gone; a model that is worse is said to be, as of tables."""
+    flow, held_out = model(steps=1), images(12, 1)
+    seen = torch.as_tensor(images(50).pixels)
+    fitted = IndependentPixels.fit(seen, LEVELS)
+    flow.reference = {f"baselines.{name}": value for name, value in fitted.state().items()}
+    found = material.collect(flow, held_out, None, None, 1, 0)
+    (name,), (scores,) = zip(*found.baselines.items(), strict=True)
+    assert name == "independent pixels"
+    judged = torch.as_tensor(found.held_out.images.pixels)
+    assert np.allclose(scores, fitted.log_prob(judged)["independent"])
+    for off, said in ((5.0, "the model is worse than that"), (-5.0, "learned something")):
+        assert said in verdict(found, compare(scores - off + np.arange(12) % 2, {name: scores}))
+
+
+def test_it_is_told_what_is_being_done():
+    told: list[str] = []
+    gather_images(model(steps=1), images(12, 1), train=images(20), progress=told.append)
+    assert told[:2] == ["scoring 12 held-out images", "scoring 20 training images"]
+    assert "drawing 20 samples" in told and "comparing with 20 training images" in told
+    assert len(told) == len(set(told)) >= 8
 
 
 def test_what_stands_for_a_foreign_set():

@@ -8,7 +8,6 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 ModelName = Annotated[Positional[str], arg(metavar="MODEL")]
 Folder = Annotated[Positional[Path], arg(metavar="FOLDER")]
-Table = Annotated[Positional[Path], arg(metavar="TABLE")]
 Data = Annotated[Positional[Path], arg(metavar="DATA")]
 OutFile = Annotated[Path, arg(metavar="FILE")]
 OutFolder = Annotated[Path, arg(metavar="FOLDER")]
@@ -200,6 +199,7 @@ class Evaluate(Computed):
         model: folder that "diffeo train" wrote
         data: table with the columns that the model was trained on, or images of its size
         drop_missing: leave out rows of a table in which a value is missing
+        given: the class of all images, as class=NAME; that of their folders or labels if not given
         part: train, val or test, of images that have parts; test if not given
         samples: draws of dequantization noise inside the logarithm; more make the bound of images
             tighter
@@ -210,6 +210,7 @@ class Evaluate(Computed):
     model: Folder
     data: Data
     drop_missing: Flag = False
+    given: Annotated[Each, arg(metavar="class=NAME")] = ()
     part: Part = None
     samples: Annotated[int, arg(metavar="N")] = 1
     draws: Whole = None
@@ -217,22 +218,26 @@ class Evaluate(Computed):
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(Computed):
-    """Which of two models finds a table's rows likelier, and how sure that is.
+    """Which of two models finds a table's rows, or images, likelier, and how sure that is.
 
-    The difference of the two log-likelihoods is taken row by row, so that what both find hard
-    cancels, and averaged.
+    The difference of the two log-likelihoods is taken row by row, or image by image, so that what
+    both find hard cancels, and averaged.
 
     Args:
         first: folder that "diffeo train" wrote
-        second: another, of the same columns
-        data: table of rows that neither was trained on
-        drop_missing: leave out rows in which a value is missing
+        second: another, of the same columns, or of images of the same size
+        data: table of rows, or images, that neither was trained on
+        drop_missing: leave out rows of a table in which a value is missing
+        given: the class of all images, as class=NAME; that of their folders or labels if not given
+        part: train, val or test, of images that have parts; test if not given
     """
 
     first: Annotated[Positional[Path], arg(metavar="FIRST")]
     second: Annotated[Positional[Path], arg(metavar="SECOND")]
-    data: Table
+    data: Data
     drop_missing: Flag = False
+    given: Annotated[Each, arg(metavar="class=NAME")] = ()
+    part: Part = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +280,7 @@ class Score(Computed):
         threshold: flag those whose percentile is below this, from 0 to 1
         seed: taken and recorded, but a score depends on no seed
         drop_missing: leave out rows of a table in which a value is missing
+        given: the class of all images, as class=NAME; that of their folders or labels if not given
         part: train, val or test, of images that have parts; test if not given
         overwrite: replace FILE
     """
@@ -284,6 +290,7 @@ class Score(Computed):
     out: OutFile
     threshold: Annotated[float | None, arg(metavar="P")] = None
     drop_missing: Flag = False
+    given: Annotated[Each, arg(metavar="class=NAME")] = ()
     part: Part = None
     overwrite: Flag = False
 
@@ -295,8 +302,9 @@ class Encode(Computed):
     Args:
         model: folder that "diffeo train" wrote from images
         data: a picture, a folder of them, or an array
-        out: array of latents to write (.npy), a row for each image
-        given: the class of the images, as class=NAME; that of their folders or labels if not given
+        out: array of latents to write (.npy), a row for each image; with the class of each (.npz),
+            of a model of classes
+        given: the class of all images, as class=NAME; that of their folders or labels if not given
         part: train, val or test, of images that have parts; train if not given
         overwrite: replace FILE
     """
@@ -315,10 +323,10 @@ class Decode(Computed):
 
     Args:
         model: folder that "diffeo train" wrote from images
-        latents: array of latents (.npy), as "diffeo encode" writes it
+        latents: array of latents (.npy, .npz), as "diffeo encode" writes it
         out: a picture (.png; of several images a grid), a new folder of pictures, or an array
             (.npy)
-        given: the class of the images, as class=NAME
+        given: the class of all images, as class=NAME; those that an .npz file holds if not given
         overwrite: replace FILE
     """
 
@@ -360,12 +368,15 @@ class Report(Computed):
     Args:
         model: folder that "diffeo train" wrote
         data: table of rows, or images, to judge by; those held out in training if not given
+        given: the class of all images of DATA, as class=NAME; that of their folders or labels if
+            not given
         out: folder for the page; the model's own if not given
         overwrite: replace a report that is there
     """
 
     model: Folder
     data: OptionalFile = None
+    given: Annotated[Each, arg(metavar="class=NAME")] = ()
     out: Annotated[Path | None, arg(metavar="FOLDER")] = None
     overwrite: Flag = False
 

@@ -1,5 +1,6 @@
 """What commands share when they compute: threads, devices, models and their tables."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from diffeo.cli.commands import Computed
 from diffeo.cli.console import Console, count
 from diffeo.cli.errors import CommandError
+from diffeo.cli.files import check_data
 from diffeo.extras import missing
 
 if TYPE_CHECKING:
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
     from diffeo.density import Density
     from diffeo.image_model import ImageModel
     from diffeo.table import Table
-
-BASELINES = {"gaussian": "full-covariance Gaussian", "independent": "independent columns"}
-"""What the simple models of `diffeo.train.baselines` are called."""
 
 
 def need(*modules: str) -> None:
@@ -113,20 +112,6 @@ def load_model(folder: Path, device: str) -> "tuple[Table | ImageModel, dict[str
     return model, config
 
 
-def load_table(folder: Path, device: str) -> "tuple[Table, dict[str, Any]]":
-    """A model of a table, as `load_model`.
-
-    Raises:
-        CommandError: if it is a model of something else, too.
-    """
-    from diffeo.table import Table
-
-    model, config = load_model(folder, device)
-    if not isinstance(model, Table):
-        raise CommandError(f"{folder}: is a model of images, and this command is for tables")
-    return model, config
-
-
 def load_images(folder: Path, device: str) -> "tuple[ImageModel, dict[str, Any]]":
     """A model of images, as `load_model`.
 
@@ -141,15 +126,29 @@ def load_images(folder: Path, device: str) -> "tuple[ImageModel, dict[str, Any]]
     return model, config
 
 
-def refuse(command: Computed, *options: str, because: str) -> None:
-    """Refuses options that were given and have no meaning here.
+def only_of_tables(command: Computed, *options: str) -> None:
+    """Refuses options that were given though they are for tables, and the model is of images.
 
     Raises:
         CommandError: naming the first of them.
     """
+    _refuse(command, options, "is for tables, and the model is of images")
+
+
+def only_of_images(command: Computed, *options: str) -> None:
+    """Refuses options that were given though they are for images, and the model is of a table.
+
+    Raises:
+        CommandError: naming the first of them.
+    """
+    _refuse(command, options, "is for images, and the model is of a table")
+
+
+def _refuse(command: Computed, options: Sequence[str], why: str) -> None:
+    defaults = {field.name: field.default for field in dataclasses.fields(command)}
     for key in options:
-        if getattr(command, key) not in (None, False, ()):
-            raise CommandError(f"--{key.replace('_', '-')} {because}")
+        if getattr(command, key) != defaults[key]:
+            raise CommandError(f"--{key.replace('_', '-')} {why}")
 
 
 def check_finished(folder: Path) -> None:
@@ -182,10 +181,11 @@ def pieces(
     """A table's rows, so many at a time that memory stays bounded.
 
     Raises:
-        CommandError: if every row was dropped.
+        CommandError: if every row was dropped, or it is a trained model's folder.
     """
     from diffeo.data.tables import read_pieces
 
+    check_data(path)
     kept = dropped = 0
     for frame in read_pieces(path, text=columns.text_columns):
         if drop_missing:

@@ -11,6 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from diffeo.quantities import counted, duration
+
+count = counted
+"""Commands say it by this name."""
+
 
 class Console:
     """Prints for a person, or one JSON object for a program.
@@ -83,21 +88,6 @@ def told_plainly(console: Console) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show  # type: ignore[assignment]
         yield
-
-
-def duration(seconds: float) -> str:
-    """A time as a person says it: 0.42 s, 12.3 s, 4 min 05 s, 1 h 02 min."""
-    if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def count(n: int, noun: str) -> str:
-    """A number of things: 1 row, 12,000 rows."""
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def estimate(mean: float, error: float | None) -> str:

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -17,8 +17,6 @@ from diffeo.cli.errors import CommandError, Terminated, mistakes
 from diffeo.cli.progress import EVERY
 from diffeo.data.home import HOME
 from diffeo.extras import require
-
-PARTS = ("train", "test")
 
 
 def run(command: Fetch, console: Console) -> None:
@@ -37,17 +35,19 @@ def run(command: Fetch, console: Console) -> None:
     with _kept(command, folder):
         fetched = (_check if command.check else _fetch)(command, command.name, folder, console)
         place = place_of(command.name, folder)
-        parts = {part: _part(place, part) for part in PARTS}
+        parts = _parts(place)
     if any(file.members for file in chosen.files) and not (place / SUMS).exists():
         console.warn(f"{place}: only sizes could be compared: {SUMS}, the checksums, is not there")
     elif not fetched:
         console.note("all files are there, and their checksums are right")
-    _tell(command.name, place, parts, console)
+    files = _files(command.name, place)
+    _tell(command.name, place, parts, files, console)
     console.result = {
         "name": command.name,
         "folder": str(place),
         "fetched_bytes": fetched,
         "parts": parts,
+        "files": files,
     }
 
 
@@ -171,18 +171,44 @@ class _Progress:
             self.console.note(f"{self.name}: {_mb(done)} of {_mb(total)} MB")
 
 
-def _part(place: Path, part: str) -> dict[str, Any]:
+def _parts(place: Path) -> dict[str, dict[str, Any]]:
+    """What the parts that there are hold."""
+    from diffeo.data.errors import NoPart
+    from diffeo.data.image_pieces import PARTS
     from diffeo.data.images import read_images
 
-    images = read_images(place, part=part)
-    return {
-        "images": len(images.pixels),
-        "shape": list(images.pixels.shape[1:]),
-        "classes": len(images.classes),
-    }
+    parts = {}
+    for part in PARTS:
+        with suppress(NoPart):
+            images = read_images(place, part=part)
+            parts[part] = {
+                "images": len(images.pixels),
+                "shape": list(images.pixels.shape[1:]),
+                "classes": len(images.classes),
+            }
+    return parts
 
 
-def _tell(name: str, place: Path, parts: dict[str, dict[str, Any]], console: Console) -> None:
+def _files(name: str, place: Path) -> list[str]:
+    """The files of the set that are there, those with checksums too."""
+    from diffeo.data.digits import digit_files
+    from diffeo.data.fetch import SUMS
+    from diffeo.data.image_sets import find_set
+
+    names = []
+    for remote in find_set(name).files:
+        inside = [Path(member).name for member in remote.members]
+        names += [*inside, SUMS] if inside else [remote.name, Path(remote.name).stem]
+    return [each for each in names or digit_files() if (place / each).exists()]
+
+
+def _tell(
+    name: str,
+    place: Path,
+    parts: dict[str, dict[str, Any]],
+    files: list[str],
+    console: Console,
+) -> None:
     console.say(f"{name} is in {place}:")
     console.rows(
         [
@@ -194,6 +220,7 @@ def _tell(name: str, place: Path, parts: dict[str, dict[str, Any]], console: Con
             for part, told in parts.items()
         ]
     )
+    console.rows([["files", ", ".join(files)]])
     console.say("in Python:")
     console.say("  from diffeo.data import read_images")
     where = json.dumps(str(place), ensure_ascii=False)

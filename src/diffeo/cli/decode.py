@@ -1,28 +1,31 @@
 """`diffeo decode`: the images of latents."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from diffeo.cli.commands import Decode
 from diffeo.cli.compute import load_images, prepare
 from diffeo.cli.console import Console, count
 from diffeo.cli.errors import CommandError
-from diffeo.cli.images import check_out_images, class_of, write_pictures
-
-if TYPE_CHECKING:
-    import numpy as np
+from diffeo.cli.images import class_of
+from diffeo.cli.latents import read_latents
+from diffeo.cli.pictures import check_grid, check_out_images, write_pictures
 
 
 def run(command: Decode, console: Console) -> None:
     """Writes the images of an array of latents."""
     check_out_images(command.out, overwrite=command.overwrite, sources=(command.latents,))
-    latents = _read(command.latents)
+    latents, classes = read_latents(command.latents)
     device = prepare(command, console)
     model, _ = load_images(command.model, device)
-    given = class_of(model, command.given)
-    pixels = model.decode(latents, given)
+    given = class_of(model, command.given, required=classes is None)
+    if classes is not None and not model.classes:
+        raise CommandError(
+            f"{command.latents}: holds classes, and the model is not conditioned on any; these are "
+            "latents of another model"
+        )
     # One image is written as it is, so that it is the image that was encoded.
-    write_pictures(command.out, model, pixels, scale=1 if len(pixels) == 1 else None)
+    scale = 1 if len(latents) == 1 else None
+    check_grid(command.out, model, len(latents), scale=scale)
+    pixels = model.decode(latents, classes if given is None else given)
+    write_pictures(command.out, model, pixels, console, scale=scale)
     console.say(
         f"{command.out}: {count(len(pixels), 'image')} of {'×'.join(map(str, model.shape))}"
     )
@@ -32,26 +35,3 @@ def run(command: Decode, console: Console) -> None:
         "device": device,
         "seed": command.seed,
     }
-
-
-def _read(path: Path) -> "np.ndarray":
-    """An array of numbers, (N, D), finite."""
-    import numpy as np
-
-    if path.suffix.lower() != ".npy" or not path.is_file():
-        what = "is no .npy file" if path.is_file() else "no such file"
-        raise CommandError(f"{path}: {what}; give the latents that diffeo encode wrote")
-    try:
-        latents = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise CommandError(f"{path}: can't be read as an array ({error})") from None
-    if latents.ndim == 1:
-        latents = latents[None]
-    if not np.issubdtype(latents.dtype, np.floating) or latents.ndim != 2 or not len(latents):
-        raise CommandError(
-            f"{path}: holds {latents.dtype} of shape {latents.shape}; latents are real numbers "
-            "(N, D), as diffeo encode writes them"
-        )
-    if not np.isfinite(latents).all():
-        raise CommandError(f"{path}: holds values that are not finite")
-    return latents

@@ -4,25 +4,26 @@ from diffeo.cli.commands import Encode
 from diffeo.cli.compute import load_images, prepare
 from diffeo.cli.console import Console, count
 from diffeo.cli.errors import CommandError
-from diffeo.cli.files import check_out_file
+from diffeo.cli.files import check_place
 from diffeo.cli.images import class_of, read_for
+from diffeo.cli.latents import check_form, write_latents
 
 
 def run(command: Encode, console: Console) -> None:
-    """Writes an array of latents, a row for each image."""
-    if command.out.suffix.lower() != ".npy":
-        raise CommandError(f"--out {command.out}: latents are written as .npy")
-    check_out_file(command.out, overwrite=command.overwrite, source=command.data)
+    """Writes an array of latents, a row for each image, and their classes where there are some."""
+    if command.out.suffix.lower() not in (".npy", ".npz"):
+        raise CommandError(
+            f"--out {command.out}: latents are written as .npy, or with their classes as .npz"
+        )
+    check_place(command.out, overwrite=command.overwrite, source=command.data)
     device = prepare(command, console)
     model, config = load_images(command.model, device)
     given = class_of(model, command.given, required=False)
+    check_form(command.out, model, given)
     images = read_for(model, config, command.data, console, part=command.part, given=given)
-    if images.labels is None:
-        class_of(model, command.given)
     latents = model.encode(images)
-    from diffeo.data.images import write_array
-
-    write_array(command.out, latents)
+    labels = () if images.labels is None else images.labels
+    write_latents(command.out, latents, [images.classes[label] for label in labels])
     console.say(
         f"{command.out}: latents of {count(len(latents), 'image')}, {latents.shape[1]:,} numbers "
         "each"

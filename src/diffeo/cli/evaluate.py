@@ -1,17 +1,17 @@
 """`diffeo evaluate`: how likely a trained model finds the rows of a table, or images."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffeo.cli.baselines import NAMES, warn_if_no_better
 from diffeo.cli.commands import Evaluate
 from diffeo.cli.compute import (
-    BASELINES,
     load_model,
     need,
+    only_of_images,
+    only_of_tables,
     pieces,
     prepare,
-    refuse,
     scored,
     told_impossible,
     unit_of,
@@ -19,7 +19,8 @@ from diffeo.cli.compute import (
 )
 from diffeo.cli.console import Console, count, estimate, number
 from diffeo.cli.errors import CommandError, mistakes
-from diffeo.cli.images import bound_in_words, draws_for, evaluated, read_for, tell_bits
+from diffeo.cli.image_figures import bound_in_words, draws_for, evaluated, tell_bits
+from diffeo.cli.images import class_of, read_for
 
 if TYPE_CHECKING:
     from diffeo.image_model import ImageModel
@@ -47,8 +48,11 @@ def run(command: Evaluate, console: Console) -> None:
 def _of_images(
     command: Evaluate, console: Console, model: "ImageModel", config: dict[str, Any]
 ) -> None:
-    refuse(command, "drop_missing", because="is for tables, and the model is of images")
-    images = read_for(model, config, command.data, console, part=command.part, prefer="test")
+    only_of_tables(command, "drop_missing")
+    given = class_of(model, command.given, required=False)
+    images = read_for(
+        model, config, command.data, console, part=command.part, prefer="test", given=given
+    )
     draws = command.draws or draws_for(len(images.pixels))
     evaluation = evaluated(
         model, images, console, samples=command.samples, draws=draws, seed=command.seed
@@ -60,6 +64,7 @@ def _of_images(
     tell_bits(console, config["name"], evaluation)
     nats = estimate(evaluation.log_likelihood, evaluation.standard_error)
     console.say(f"log-likelihood: {nats} nats an image")
+    warn_if_no_better(console, evaluation, "image")
     console.result = {
         "model": config["name"],
         **evaluation.to_dict(),
@@ -70,9 +75,7 @@ def _of_images(
 
 def _of_table(command: Evaluate, console: Console, table: "Table", config: dict[str, Any]) -> None:
     need("pandas")
-    refuse(command, "part", "draws", because="is for images, and the model is of a table")
-    if command.samples != 1:
-        raise CommandError("--samples is for images, and the model is of a table")
+    only_of_images(command, "part", "given", "samples", "draws")
     evaluation, why = evaluated_rows(
         table, command.data, console, drop_missing=command.drop_missing, seed=command.seed
     )
@@ -82,7 +85,7 @@ def _of_table(command: Evaluate, console: Console, table: "Table", config: dict[
     )
     console.say(f"log-likelihood, {unit_of(density)}, higher is better:")
     rows = [[config["name"], estimate(evaluation.log_likelihood, evaluation.standard_error)]]
-    rows += [[BASELINES[key], number(value)] for key, value in evaluation.baselines.items()]
+    rows += [[NAMES["row"][key], number(value)] for key, value in evaluation.baselines.items()]
     console.rows(rows)
     if density.support.integer:
         bound = "" if density.exact else ", an upper bound"
@@ -92,28 +95,6 @@ def _of_table(command: Evaluate, console: Console, table: "Table", config: dict[
         console.note("no baselines: none are recorded with this model")
     told_impossible(console, command.data, evaluation.impossible, why)
     console.result = {"model": config["name"], **evaluation.to_dict()}
-
-
-def warn_if_no_better(console: Console, evaluation: "Evaluation") -> None:
-    """Says so where the model can't be told from a simple one, or is worse."""
-    if not evaluation.baselines or evaluation.impossible:
-        return
-    key = max(evaluation.baselines, key=lambda name: evaluation.baselines[name])
-    gain, error = evaluation.gains[key]
-    margin = 0.0 if math.isnan(error) else 2 * error
-    if gain > margin:
-        return
-    difference = f"{BASELINES[key]} (a difference of {estimate(gain, error)} nats a row)"
-    if gain < -margin:
-        console.warn(
-            f"worse than a simple model, {difference}: train for longer, on more rows, or another "
-            "model"
-        )
-    else:
-        console.warn(
-            f"no better than a simple model, {difference}: train for longer, on more rows, or "
-            "another model, unless the data are as simple as that"
-        )
 
 
 def evaluated_rows(

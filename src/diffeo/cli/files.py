@@ -28,11 +28,17 @@ def check_out_file(path: Path, *, overwrite: bool, source: Path | None = None) -
     """
     from diffeo.data.tables import suffix_of
 
+    if not path.is_dir():
+        suffix_of(path)
+    check_place(path, overwrite=overwrite, source=source)
+
+
+def check_place(path: Path, *, overwrite: bool, source: Path | None = None) -> None:
+    """Refuses a place where no file of any kind could be written later, as `check_out_file`."""
     if path.is_dir():
         raise CommandError(f"--out {path}: is a folder; give the name of a file")
-    suffix_of(path)
     if source is not None and path.exists() and source.exists() and path.samefile(source):
-        raise CommandError(f"--out {path}: is the table that is read; give another name")
+        raise CommandError(f"--out {path}: is the file that is read; give another name")
     if path.exists() and not overwrite:
         raise CommandError(f"--out {path}: exists; give another name, or --overwrite")
     if not path.absolute().parent.is_dir():
@@ -100,6 +106,18 @@ def staged(out: Path, *, last: Sequence[str] = ()) -> Iterator[Path]:
         for folder in () if done else made:
             with contextlib.suppress(OSError):  # it was never made, or holds something by now
                 folder.rmdir()
+
+
+def check_data(path: Path) -> None:
+    """Refuses a folder that training wrote where data are wanted: its pictures would be read.
+
+    Raises:
+        CommandError: if it is one.
+    """
+    if _is_config(path / "config.json") or (path / "unfinished" / "settings.json").exists():
+        raise CommandError(
+            f"{path}: is a folder that diffeo train wrote, not data; name a table, or images"
+        )
 
 
 def _is_config(path: Path) -> bool:

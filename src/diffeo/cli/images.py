@@ -1,35 +1,21 @@
-"""What the commands share that are about images: which data are images, and how they are read."""
+"""Images that commands read: which data are images, of which part, size and class."""
 
 import dataclasses
-import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffeo.cli.console import Console, count, estimate, number
-from diffeo.cli.errors import CommandError, mistakes
+from diffeo.cli.console import Console
+from diffeo.cli.errors import CommandError
+from diffeo.cli.files import check_data
+from diffeo.cli.progress import EVERY
 from diffeo.cli.split import split_images
 
 if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-
     from diffeo.data.images import Images
     from diffeo.image_model import ImageModel
-    from diffeo.train import Evaluation
-
-AT_ONCE = 1_000
-"""Images that are scored before it is told how many there were."""
-TOLD_EVERY = 10.0
-"""Seconds."""
-DRAWS = 10_000
-"""Draws of noise that are enough for a mean over images."""
-MOST_DRAWS = 10
-"""Draws of noise that are enough for one image."""
-PIXELS = {"gaussian": "full-covariance Gaussian", "independent": "independent pixels"}
-"""What the simple models of `diffeo.train.baselines` are called beside a model of images."""
 
 
 def holds_images(path: Path) -> bool:
@@ -86,11 +72,12 @@ def read(
             other of the two where only that is there, never train.
 
     Raises:
-        CommandError: if there is only the part train.
+        CommandError: if there is only the part train, or it is a trained model's folder.
     """
     from diffeo.data.errors import NoPart
     from diffeo.data.images import read_images
 
+    check_data(path)
     told = _Counted(path, console)
     how: dict[str, Any] = {"size": size, "mode": color, "bits": bits, "progress": told}
     images = None
@@ -155,7 +142,7 @@ class _Counted:
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - self.last > TOLD_EVERY:
+        if now - self.last > EVERY:
             self.last = now
             self.console.note(f"{self.path}: {done:,} of {total:,} images read")
 
@@ -182,25 +169,60 @@ def read_for(
         given: the class of all of them, for a conditioned model; None for those they have.
 
     Raises:
+        CommandError: as `read`; if the model is conditioned on classes, and the images have none
+            and none is given, or have some and one is given.
         DataError: as `read_images`.
     """
     import numpy as np
 
-    known = (config.get("training") or {}).get("images") or {}
     color = {1: "grey", 3: "rgb"}.get(model.shape[0])
-    images = read(
-        path,
-        console,
-        size=(model.shape[1], model.shape[2]) if len(model.shape) == 3 else None,
-        color=color,
-        bits=8 if _is_of_levels(path, model.levels) else known.get("bits", 8),
-        part=part,
-        prefer=prefer,
-    )
+    with _settled():
+        images = read(
+            path,
+            console,
+            size=(model.shape[1], model.shape[2]) if len(model.shape) == 3 else None,
+            color=color,
+            bits=8 if _is_of_levels(path, model.levels) else bits_of(config),
+            part=part,
+            prefer=prefer,
+        )
+    if model.classes and images.labels is None and given is None:
+        raise CommandError(
+            f"{path}: has no classes, and the model is conditioned on one; write --given "
+            f"class=NAME for all images, one of {', '.join(model.classes)}, or put them in a "
+            "folder for each class"
+        )
     if given is None:
         return images
+    if images.labels is not None:
+        raise CommandError(
+            f"{path}: has classes of its own ({_first(images.classes)}), and --given class={given} "
+            "would be that of all its images; leave it out, or name the folder of one class"
+        )
     labels = np.zeros(len(images.pixels), np.int64)
     return dataclasses.replace(images, labels=labels, classes=(given,))
+
+
+def bits_of(config: dict[str, Any]) -> int:
+    """The bits of a channel that a model was trained on, by the configuration of its folder."""
+    return ((config.get("training") or {}).get("images") or {}).get("bits", 8)
+
+
+@contextmanager
+def _settled() -> "Iterator[None]":
+    """Leaves out of messages the options of training that say how to read: here that is settled."""
+    from diffeo.data.errors import DataError, NoPart
+
+    try:
+        yield
+    except NoPart:
+        raise
+    except DataError as error:
+        raise DataError(error.problem) from None
+
+
+def _first(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
 
 
 def _is_of_levels(path: Path, levels: int) -> bool:
@@ -256,165 +278,3 @@ def class_of(model: "ImageModel", given: tuple[str, ...], *, required: bool = Tr
             f"{', '.join(model.classes)}"
         )
     return name.strip()
-
-
-def scores_of(
-    model: "ImageModel",
-    images: "Images",
-    console: Console,
-    *,
-    samples: int = 1,
-    draws: int = MOST_DRAWS,
-    shared_noise: bool,
-    seed: int = 0,
-) -> "Tensor":
-    """Log-likelihoods of images, in portions, so that it can be told how many are done."""
-    import numpy as np
-    import torch
-
-    from diffeo.train import score
-    from diffeo.train.reference import AT_ONCE as NUMBERS
-
-    rows, found = model.rows(images), []
-    last, total = time.monotonic(), len(images.pixels)
-    for i, index in enumerate(np.array_split(np.arange(total), math.ceil(total / AT_ONCE))):
-        part = slice(int(index[0]), int(index[-1]) + 1)
-        found.append(
-            score(
-                model.density,
-                rows.x[part],
-                None if rows.context is None else rows.context[part],
-                samples=samples,
-                noise_draws=draws,
-                batch_size=max(1, min(256, NUMBERS // math.prod(model.shape))),
-                seed=seed if shared_noise else seed + i,
-                shared_noise=shared_noise,
-            ).double()
-        )
-        if time.monotonic() - last > TOLD_EVERY:
-            last = time.monotonic()
-            console.note(f"{part.stop:,} of {total:,} images scored ({console.elapsed})")
-    return torch.cat(found)
-
-
-def evaluated(
-    model: "ImageModel",
-    images: "Images",
-    console: Console,
-    *,
-    samples: int = 1,
-    draws: int | None = None,
-    seed: int = 0,
-) -> "Evaluation":
-    """The figures of images: the mean of their scores, each with noise of its own.
-
-    Args:
-        model: the model.
-        images: to score.
-        console: to tell on how far it is.
-        samples: draws inside the logarithm.
-        draws: of noise that are averaged for an image; None: as many as make `DRAWS` in all, from 1
-            to `MOST_DRAWS`.
-        seed: of the draws.
-    """
-    from diffeo.train.evaluate import baselines_of, summarize
-
-    scores = scores_of(
-        model,
-        images,
-        console,
-        samples=samples,
-        draws=draws or draws_for(len(images.pixels)),
-        shared_noise=False,
-        seed=seed,
-    )
-    rows, simple = model.rows(images), baselines_of(model)
-    compared = {} if simple is None else simple.log_prob(rows.x, rows.context)
-    return summarize(
-        scores, math.prod(model.shape), bound=not model.density.exact, baselines=compared
-    )
-
-
-def draws_for(images: int) -> int:
-    """Draws of noise for an image, of so many."""
-    return min(MOST_DRAWS, max(1, math.ceil(DRAWS / images)))
-
-
-def tell_bits(console: Console, name: str, evaluation: "Evaluation") -> None:
-    """A line for the model's bits/dim ± standard error, and one for each simple model's."""
-    from diffeo.train import bits_per_dim
-
-    dimensions = evaluation.dimensions
-    error = evaluation.standard_error / (dimensions * math.log(2))
-    simple = {
-        PIXELS[key]: bits_per_dim(value, dimensions) for key, value in evaluation.baselines.items()
-    }
-    console.rows(
-        [[name, estimate(evaluation.bits_per_dim, error)]]
-        + [[key, number(value)] for key, value in simple.items()]
-    )
-
-
-def bound_in_words(model: "ImageModel", samples: int, draws: int) -> str:
-    """What the figure is: exact, or which bound."""
-    if model.density.exact:
-        return "exact"
-    which = "one-sample" if samples == 1 else f"{samples}-sample"
-    return f"upper bound: {which}, {count(draws, 'noise draw')} an image"
-
-
-def tiles(model: "ImageModel", pixels: "np.ndarray") -> "np.ndarray":
-    """Pixels to look at: 0 … 255 whatever the levels."""
-    from diffeo.data.images import full_range
-
-    return full_range(pixels, model.levels)
-
-
-def check_out_images(path: Path, *, overwrite: bool, sources: Sequence[Path] = ()) -> None:
-    """Refuses a place where images could not be written later: a picture, an array, or a folder.
-
-    Args:
-        path: the place.
-        overwrite: whether a file that is there may be replaced.
-        sources: files that are read.
-
-    Raises:
-        CommandError: if it exists (without `overwrite`) or is a source, or its folder does not
-            exist.
-    """
-    if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
-        raise CommandError(f"--out {path}: is the file that is read; give another name")
-    if path.is_dir():
-        if any(path.iterdir()):
-            raise CommandError(f"--out {path}: the folder is not empty; name a new one")
-        return
-    if path.suffix.lower() not in ("", ".png", ".npy"):
-        raise CommandError(f"--out {path}: images are written as .png, as .npy, or into a folder")
-    if path.exists() and not overwrite:
-        raise CommandError(f"--out {path}: exists; give another name, or --overwrite")
-    if not path.absolute().parent.is_dir():
-        raise CommandError(f"--out {path}: there is no folder {path.parent}; make it first")
-
-
-def write_pictures(
-    path: Path,
-    model: "ImageModel",
-    pixels: "np.ndarray",
-    *,
-    columns: int | None = None,
-    scale: int | None = None,
-) -> None:
-    """Writes images where `check_out_images` found a place: levels as they are into an array.
-
-    Args:
-        path: of the picture, array or folder.
-        model: whose images they are.
-        pixels: (N, channels, *space), levels.
-        columns: of a grid.
-        scale: of a grid.
-    """
-    from diffeo.data.images import write_images
-
-    shown = pixels if path.suffix.lower() == ".npy" else tiles(model, pixels)
-    with mistakes():
-        write_images(path, shown, columns=columns, scale=scale)

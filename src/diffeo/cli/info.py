@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from diffeo.cli.baselines import NAMES
 from diffeo.cli.commands import Info
-from diffeo.cli.compute import BASELINES, check_finished
+from diffeo.cli.compute import check_finished
 from diffeo.cli.console import Console, count, duration, estimate, number
 from diffeo.cli.errors import CommandError
-from diffeo.cli.images import PIXELS
 
 
 def run(command: Info, console: Console) -> None:
@@ -152,7 +152,7 @@ def _tell_training(training: Mapping[str, Any], console: Console, noun: str) -> 
         f"log-likelihood of {count(judged['rows'], f'held-out {noun}')}, nats {each}{bound}:"
     )
     rows = [["the model", estimate(judged["log_likelihood"], judged.get("standard_error"))]]
-    compared, names = training.get("baselines") or {}, PIXELS if noun == "image" else BASELINES
+    compared, names = training.get("baselines") or {}, NAMES[noun]
     rows += [[names[k], number(v)] for k, v in compared.items() if k in names and v is not None]
     console.rows(rows)
 

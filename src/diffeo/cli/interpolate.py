@@ -6,7 +6,8 @@ from diffeo.cli.commands import Interpolate
 from diffeo.cli.compute import load_images, prepare
 from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError
-from diffeo.cli.images import check_out_images, class_of, read_for, write_pictures
+from diffeo.cli.images import class_of, read_for
+from diffeo.cli.pictures import check_grid, check_out_images, write_pictures
 
 
 def run(command: Interpolate, console: Console) -> None:
@@ -16,6 +17,7 @@ def run(command: Interpolate, console: Console) -> None:
     check_out_images(command.out, overwrite=command.overwrite, sources=command.images)
     device = prepare(command, console)
     model, config = load_images(command.model, device)
+    check_grid(command.out, model, command.ticks**2, columns=command.ticks)
     given = class_of(model, command.given)
     import numpy as np
 
@@ -31,7 +33,7 @@ def run(command: Interpolate, console: Console) -> None:
     )
     surface = model.interpolate(together, command.ticks, given)
     pixels = surface.reshape(-1, *model.shape)
-    write_pictures(command.out, model, pixels, columns=command.ticks)
+    write_pictures(command.out, model, pixels, console, columns=command.ticks)
     console.say(f"{command.out}: {command.ticks}×{command.ticks} images between the four")
     console.result = {
         "out": str(command.out),

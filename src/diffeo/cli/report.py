@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Report
-from diffeo.cli.compute import load_model, need, prepare
+from diffeo.cli.compute import load_model, need, only_of_images, prepare
 from diffeo.cli.console import Console, count
 from diffeo.cli.errors import CommandError, mistakes
-from diffeo.cli.images import learned_and_judged, read_for
+from diffeo.cli.files import check_data
+from diffeo.cli.images import class_of, learned_and_judged, read_for
 from diffeo.cli.split import split, unchanged
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def run(command: Report, console: Console) -> None:
     path = folder / "report.html"
     if folder.exists() and not folder.is_dir():
         raise CommandError(f"{folder}: is a file; give a folder")
+    if command.given and command.data is None:
+        raise CommandError("--given is the class of images that --data names; give both")
     if path.exists() and not command.overwrite:
         raise CommandError(f"{path}: exists; give another folder with --out, or --overwrite")
     device = prepare(command, console)
@@ -42,11 +45,13 @@ def run(command: Report, console: Console) -> None:
     from diffeo.image_model import ImageModel
 
     write = _of_images if isinstance(model, ImageModel) else _of_table
-    judged = write(command, console, model, config, settings, path)
+    judged, verdict = write(command, console, model, config, settings, path)
     console.say(f"{path}: open it in a browser ({path.absolute().as_uri()})")
+    console.say(verdict)
     console.result = {
         "report": str(path),
         "rows": judged,
+        "verdict": verdict,
         "device": device,
         "seed": command.seed,
     }
@@ -59,27 +64,30 @@ def _of_table(
     config: dict[str, Any],
     settings: dict[str, Any],
     path: Path,
-) -> int:
-    """Writes the page of a model of a table; how many rows it was judged by."""
+) -> tuple[int, str]:
+    """Writes the page of a model of a table; how many rows it was judged by, and the verdict."""
     need("pandas")
+    only_of_images(command, "given")
     frame = _rows(command, table, settings)
-    from diffeo.report import report
+    from diffeo.report import gather
+    from diffeo.report.page import write_page
     from diffeo.train.baselines import Baselines
     from diffeo.train.evaluate import baselines_of
 
-    console.note(f"{count(len(frame), 'row')} to judge by; drawing, scoring, comparing …")
+    console.note(f"{count(len(frame), 'row')} to judge by")
     simple = baselines_of(table)
     with mistakes():
-        report(
+        page = gather(
             table,
             frame,
-            path=path,
             baselines=simple if isinstance(simple, Baselines) else None,
             history=_history(command.model, config),
             settings=_told(settings),
             seed=command.seed,
+            progress=lambda doing: console.note(f"{doing} …"),
         )
-    return len(frame)
+        write_page(page, path)
+    return len(frame), page.verdict
 
 
 def _of_images(
@@ -89,25 +97,27 @@ def _of_images(
     config: dict[str, Any],
     settings: dict[str, Any],
     path: Path,
-) -> int:
-    """Writes the page of a model of images; how many images it was judged by."""
+) -> tuple[int, str]:
+    """Writes the page of a model of images; how many it was judged by, and the verdict."""
     need("PIL")
     train, held_out = _images(command, console, model, config, settings)
-    from diffeo.report import image_report
+    from diffeo.report import gather_images
+    from diffeo.report.page import write_page
 
     judged = len(held_out.pixels)
-    console.note(f"{count(judged, 'image')} to judge by; drawing, scoring, comparing …")
+    console.note(f"{count(judged, 'image')} to judge by")
     with mistakes():
-        image_report(
+        page = gather_images(
             model,
             held_out,
-            path=path,
             train=train,
             history=_history(command.model, config),
             settings=_told(settings),
             seed=command.seed,
+            progress=lambda doing: console.note(f"{doing} …"),
         )
-    return judged
+        write_page(page, path)
+    return judged, page.verdict
 
 
 def _told(settings: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +150,8 @@ def _images(
             reader, found["data"], found["validation"], settings.get("part"), settings["seed"]
         )
     if command.data is not None:
-        judged = reader(command.data, prefer="test")
+        given = class_of(model, command.given, required=False)
+        judged = reader(command.data, prefer="test", given=given)
     if judged is None:
         raise CommandError(
             f"{command.model}: the images that the model was trained on have moved or changed, so "
@@ -166,6 +177,7 @@ def _rows(command: Report, table: "Table", settings: dict[str, Any]) -> "pandas.
 
     text = table.columns.text_columns
     if command.data is not None:
+        check_data(command.data)
         frame = read_table(command.data, text=text)
         return table.columns.complete(frame)[0] if settings.get("drop_missing") else frame
     recorded = settings.get("validation") or settings.get("data")

@@ -11,7 +11,8 @@ from diffeo.cli.commands import Run, TrainImages
 from diffeo.cli.compute import load_images
 from diffeo.cli.console import Console, duration, estimate, number
 from diffeo.cli.errors import CommandError
-from diffeo.cli.images import draws_for, evaluated, read_for
+from diffeo.cli.image_figures import draws_for, evaluated
+from diffeo.cli.images import read_for
 from diffeo.cli.words import parse
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from diffeo.cli.columns import values
 from diffeo.cli.commands import Sample
-from diffeo.cli.compute import load_model, need, prepare, refuse
+from diffeo.cli.compute import load_model, need, only_of_tables, prepare
 from diffeo.cli.console import Console, count
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_out_file
-from diffeo.cli.images import check_out_images, class_of, write_pictures
+from diffeo.cli.images import class_of
+from diffeo.cli.pictures import check_grid, check_out_images, write_pictures
 
 if TYPE_CHECKING:
     import pandas
@@ -39,15 +40,16 @@ def run(command: Sample, console: Console) -> None:
 
 
 def _images(command: Sample, console: Console, model: "ImageModel", seed: int) -> None:
-    refuse(command, "context_file", because="is for tables, and the model is of images")
+    only_of_tables(command, "context_file")
     if command.out is None:
         raise CommandError("sample: images need --out: a grid (.png), a new folder, or .npy")
     if command.n == 0:
         raise CommandError("-n must be 1 or more for images, got 0")
     check_out_images(command.out, overwrite=command.overwrite)
+    check_grid(command.out, model, command.n)
     given = class_of(model, command.given)
     pixels = model.sample(command.n, given, temperature=command.temperature, seed=seed)
-    write_pictures(command.out, model, pixels)
+    write_pictures(command.out, model, pixels, console)
     told = f"{count(command.n, 'image')} of {'×'.join(map(str, model.shape))}"
     console.say(f"{command.out}: {told}{_again(command, seed)}")
     console.result = {"out": str(command.out), "images": command.n, "class": given}

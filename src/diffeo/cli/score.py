@@ -8,9 +8,10 @@ from diffeo.cli.commands import Score
 from diffeo.cli.compute import (
     load_model,
     need,
+    only_of_images,
+    only_of_tables,
     pieces,
     prepare,
-    refuse,
     scored,
     told_impossible,
     unit_of,
@@ -19,7 +20,8 @@ from diffeo.cli.compute import (
 from diffeo.cli.console import Console, count, number
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_out_file
-from diffeo.cli.images import read_for, scores_of
+from diffeo.cli.image_figures import scores_of
+from diffeo.cli.images import class_of, read_for
 
 if TYPE_CHECKING:
     from diffeo.image_model import ImageModel
@@ -40,19 +42,35 @@ def run(command: Score, console: Console) -> None:
         raise CommandError(f"--threshold must be from 0 to 1, got {threshold}")
     device = prepare(command, console)
     model, config = load_model(command.model, device)
-    known = "validation_scores" in model.reference
-    if threshold is not None and not known:
+    from diffeo.image_model import ImageModel
+
+    _check_threshold(command, console, model, "image" if isinstance(model, ImageModel) else "row")
+    if isinstance(model, ImageModel):
+        _of_images(command, console, model, config)
+    else:
+        _of_table(command, console, model)
+    console.result |= {"device": device, "seed": command.seed}
+
+
+def _check_threshold(
+    command: Score, console: Console, model: "Table | ImageModel", noun: str
+) -> None:
+    """Refuses a threshold without percentiles; says so where these can't be as low as it."""
+    if command.threshold is None:
+        return
+    if "validation_scores" not in model.reference:
         raise CommandError(
             f"{command.model}: no scores of what was held out are recorded with this model, so "
             "there are no percentiles for --threshold; train it again with diffeo train"
         )
-    from diffeo.image_model import ImageModel
-
-    if isinstance(model, ImageModel):
-        _of_images(command, console, model, config)
-    else:
-        _of_table(command, console, model, known)
-    console.result |= {"device": device, "seed": command.seed}
+    known = len(model.reference["validation_scores"])
+    if command.threshold == 0:
+        console.note("--threshold 0: no percentile is below it, so nothing is flagged")
+    elif command.threshold * known <= 1:
+        console.note(
+            f"--threshold {command.threshold:g}: percentiles are parts of {count(known, noun)} "
+            f"held out in training, so only {noun}s that score below all of those are flagged"
+        )
 
 
 def _of_images(
@@ -63,8 +81,11 @@ def _of_images(
     from diffeo.data import write_table
     from diffeo.train import bits_per_dim
 
-    refuse(command, "drop_missing", because="is for tables, and the model is of images")
-    images = read_for(model, config, command.data, console, part=command.part, prefer="test")
+    only_of_tables(command, "drop_missing")
+    given = class_of(model, command.given, required=False)
+    images = read_for(
+        model, config, command.data, console, part=command.part, prefer="test", given=given
+    )
     # The noise of the held-out images' scores, whatever the seed: percentiles compare them.
     scores = scores_of(model, images, console, shared_noise=True).numpy()
     dimensions = math.prod(model.shape)
@@ -98,12 +119,12 @@ def _of_images(
     }
 
 
-def _of_table(command: Score, console: Console, table: "Table", known: bool) -> None:
+def _of_table(command: Score, console: Console, table: "Table") -> None:
     import pandas as pd
 
     from diffeo.data.writer import written
 
-    refuse(command, "part", because="is for images, and the model is of a table")
+    only_of_images(command, "part", "given")
     threshold = command.threshold
     rows = impossible = flagged = 0
     total = 0.0
@@ -119,7 +140,7 @@ def _of_table(command: Score, console: Console, table: "Table", known: bool) -> 
             scores = own.numpy()
             numbers = frame.index.to_numpy() + 1
             result = pd.DataFrame({"row": numbers, "log_likelihood": scores})
-            if known:
+            if "validation_scores" in table.reference:
                 result["percentile"] = table.percentile(scores)
             if threshold is not None:
                 result["flagged"] = result["percentile"] < threshold

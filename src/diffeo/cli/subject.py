@@ -1,6 +1,5 @@
 """What `diffeo train` does in one way for a table and in another for images."""
 
-import dataclasses
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -33,11 +32,6 @@ class Subject(ABC):
 
     def __init__(self, command: Training, console: Console) -> None:
         self.command, self.console = command, console
-
-    @property
-    def chosen(self) -> dict[str, Any]:
-        """The model's own options."""
-        return dataclasses.asdict(self.command.options)  # type: ignore[attr-defined]
 
     @abstractmethod
     def read(self) -> None:

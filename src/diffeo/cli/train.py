@@ -60,6 +60,8 @@ def run(command: Training, console: Console) -> None:
         return
     with unfinished.kept():
         unfinished.begin()
+        if (steps := unfinished.steps) is not None:
+            console.note(f"{command.out}: going on from step {steps:,}")
         history = _fit(subject, model, device, fit_options)
         evaluation = subject.evaluate(model)
         with staged(command.out, last=("config.json",)) as folder:

@@ -9,20 +9,14 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from diffeo.cli.baselines import NAMES, warn_if_no_better
 from diffeo.cli.commands import TrainImages
 from diffeo.cli.console import count
 from diffeo.cli.errors import CommandError, mistakes
-from diffeo.cli.images import (
-    PIXELS,
-    bound_in_words,
-    draws_for,
-    evaluated,
-    learned_and_judged,
-    read,
-    tell_bits,
-    tiles,
-)
+from diffeo.cli.image_figures import bound_in_words, draws_for, evaluated, tell_bits
+from diffeo.cli.images import learned_and_judged, read
 from diffeo.cli.options import arguments_of
+from diffeo.cli.pictures import about_tiles, tiles
 from diffeo.cli.progress import progress_of
 from diffeo.cli.subject import Subject
 from diffeo.cli.unfinished import logs_of
@@ -169,7 +163,7 @@ class OfImages(Subject):
             unit="bits/dim" + ("" if model.density.exact else ", one-sample bound"),
             higher_is_better=False,
             baselines={
-                PIXELS[key]: bits_per_dim(value, dimensions)
+                NAMES[self.noun][key]: bits_per_dim(value, dimensions)
                 for key, value in evaluation.baselines.items()
             },
             held_out="held-out images",
@@ -178,6 +172,8 @@ class OfImages(Subject):
         save_figure(curve, folder / "curve.png")
         drawn = grid_of(model, SHOWN, self.command.seed)
         write_images(folder / "samples.png", drawn, columns=8)
+        for line in about_tiles(model):
+            self.console.note(f"samples.png: {line}")
 
     def tell(self, model: "ImageModel", evaluation: "Evaluation") -> None:
         """Bits/dim, and which bound they are."""
@@ -186,6 +182,7 @@ class OfImages(Subject):
             f"({bound_in_words(model, 1, draws_for(evaluation.rows))}):"
         )
         tell_bits(self.console, self.command.model, evaluation)
+        warn_if_no_better(self.console, evaluation, self.noun)
 
     def next_steps(self, model: "ImageModel") -> str:
         """Samples, or a report."""
@@ -231,7 +228,6 @@ class Watch:
 
     def __call__(self, density: "Density", history: "History") -> None:
         """Writes samples-STEP.png if the last is long enough ago."""
-        from diffeo.data.errors import DataError
         from diffeo.data.images import write_images
 
         began = time.monotonic()
@@ -241,7 +237,7 @@ class Watch:
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
             write_images(self.logs / f"samples-{history.steps[-1]:06d}.png", drawn, columns=8)
-        except (DataError, OSError) as error:
+        except (ValueError, OSError) as error:
             warnings.warn(f"no more samples are drawn: {error}; training goes on", stacklevel=2)
             self.wait = math.inf
         self.last = time.monotonic()

@@ -1,15 +1,17 @@
 """`diffeo train` on a table."""
 
+import dataclasses
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from diffeo.cli.baselines import NAMES, warn_if_no_better
 from diffeo.cli.columns import bounds, kinds, names_among
 from diffeo.cli.commands import Train
-from diffeo.cli.compute import BASELINES, unit_of
+from diffeo.cli.compute import unit_of
 from diffeo.cli.console import count, estimate, number
 from diffeo.cli.errors import CommandError, mistakes
-from diffeo.cli.evaluate import warn_if_no_better
+from diffeo.cli.files import check_data
 from diffeo.cli.progress import progress_of
 from diffeo.cli.split import split
 from diffeo.cli.subject import Subject
@@ -43,6 +45,8 @@ class OfTable(Subject):
         command, console = self.command, self.console
         types = kinds(command.type)
         text = [name for name, kind in types.items() if kind == "category"]
+        for path in filter(None, (command.data, command.validation)):
+            check_data(path)
         frame = read_table(command.data, text=text)
         known = [str(name) for name in frame.columns]
         roles: dict[str, Any] = {
@@ -90,7 +94,8 @@ class OfTable(Subject):
 
         with mistakes():
             torch.manual_seed(self.command.seed)
-            return Table(density_for(self.command.model, self.columns, **self.chosen), self.columns)
+            options = dataclasses.asdict(self.command.options)  # type: ignore[attr-defined]
+            return Table(density_for(self.command.model, self.columns, **options), self.columns)
 
     def options(self) -> dict[str, Any]:
         """How progress is shown."""
@@ -113,7 +118,7 @@ class OfTable(Subject):
             (history.steps, history.train),
             (history.steps, history.validation),
             unit=f"log-likelihood, {unit_of(model.density)}",
-            baselines={BASELINES[key]: value for key, value in evaluation.baselines.items()},
+            baselines={NAMES[self.noun][key]: value for key, value in evaluation.baselines.items()},
             title=f"{command.model} on {command.data.name}",
         )
         save_figure(curve, folder / "curve.png")
@@ -137,9 +142,10 @@ class OfTable(Subject):
             f"{unit_of(model.density)}, higher is better:"
         )
         figure = estimate(evaluation.log_likelihood, evaluation.standard_error)
+        compared = evaluation.baselines.items()
         self.console.rows(
             [[self.command.model, figure]]
-            + [[BASELINES[key], number(value)] for key, value in evaluation.baselines.items()]
+            + [[NAMES[self.noun][key], number(value)] for key, value in compared]
         )
         warn_if_no_better(self.console, evaluation)
 

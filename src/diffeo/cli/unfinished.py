@@ -13,7 +13,7 @@ from typing import Any
 
 from diffeo.cli.commands import Training
 from diffeo.cli.console import Console
-from diffeo.cli.errors import CommandError
+from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_out_folder, remove_partial
 from diffeo.cli.split import file_of, fingerprint
 
@@ -130,6 +130,20 @@ class Unfinished:
                 f"--resume: the run was started with {flag} {_shown(before.get(key))}, not "
                 f"{_shown(value)}; say the same, or start anew with --overwrite"
             )
+
+    @property
+    def steps(self) -> int | None:
+        """Steps that were done before; None where there is no checkpoint to go on from.
+
+        Raises:
+            CommandError: if it can't be read.
+        """
+        if not self.resuming or not self.checkpoint.exists():
+            return None
+        from diffeo.train.checkpoint import read_checkpoint
+
+        with mistakes():
+            return read_checkpoint(self.checkpoint)[1]["tally"]["steps"]
 
     def begin(self) -> None:
         """Makes the folder; a new run leaves nothing of an earlier one in it."""

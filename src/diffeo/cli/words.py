@@ -5,8 +5,9 @@ import dataclasses
 import difflib
 import io
 import re
+import shlex
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ import tyro
 
 from diffeo.cli.commands import COMMANDS, Train, TrainImages
 from diffeo.cli.errors import CommandError, mistakes, one_line
+from diffeo.cli.files import check_data
 from diffeo.cli.images import holds_images
 
 HELP = """usage: diffeo COMMAND ...
@@ -49,14 +51,16 @@ def parse(arguments: Sequence[str]) -> Any:
     name, *rest = arguments
     if name not in COMMANDS:
         what = "option" if name.startswith("-") else "command"
-        raise CommandError(
-            f"no {what} is called {name!r}{_instead(name, COMMANDS, 'commands', COMMANDS)}"
-        )
-    kind = COMMANDS[name]
+        raise CommandError(f"no {what} is called {name!r}{_instead(name)}")
+    kind, prog = COMMANDS[name], f"diffeo {name}"
+    see = f"see {prog} --help"
     if kind is Train and (words := _bare(rest, _flags(Train) | _flags(TrainImages))):
         kind = _train_command(words[0], rest)
-    _check_flags(name, kind, rest)
-    return _tyro(kind, f"diffeo {name}", rest)
+        # The options depend on the model, and on what the data are.
+        named = [words[0], *filter(_exists, _bare(rest, _flags(kind))[1:2])]
+        see = f"see {prog} {shlex.join(named)} --help"
+    _check_flags(name, kind, rest, see)
+    return _tyro(kind, prog, rest, see)
 
 
 def _help() -> str:
@@ -68,7 +72,7 @@ def _help() -> str:
     return HELP.format(commands="\n".join(lines))
 
 
-def _tyro(kind: type, prog: str, words: Sequence[str]) -> Any:
+def _tyro(kind: type, prog: str, words: Sequence[str], see: str) -> Any:
     """Lets tyro parse. It tells mistakes in a frame of several lines; one line is made of it."""
     if "--help" in words or "-h" in words:
         with contextlib.suppress(SystemExit):
@@ -83,7 +87,7 @@ def _tyro(kind: type, prog: str, words: Sequence[str]) -> Any:
     except SystemExit:
         mistake = _essence(told.getvalue())
         command = prog.partition(" ")[2]
-        raise CommandError(f"{command}: {mistake} (see {prog} --help)") from None
+        raise CommandError(f"{command}: {mistake} ({see})") from None
 
 
 def _essence(frame: str) -> str:
@@ -141,19 +145,20 @@ def _is_positional(hint: Any) -> bool:
     return any(extra is tyro.conf.Positional for extra in getattr(hint, "__metadata__", ()))
 
 
-def _check_flags(name: str, kind: type, words: Sequence[str]) -> None:
-    """Refuses an unknown option, naming the nearest and all there are."""
+def _check_flags(name: str, kind: type, words: Sequence[str], see: str) -> None:
+    """Refuses an unknown option, naming the nearest, if one is near, and where all are told."""
     known = _flags(kind)
     for word in words:
         flag = word.partition("=")[0].replace("_", "-")
         if not word.startswith("--") or flag in known:
             continue
-        there_are = [
-            each for each in known if each.startswith("--") and not each.startswith("--no-")
+        # Without the dashes, which all have, or any two would be alike.
+        bare = [each[2:] for each in known if each.startswith("--")]
+        near = difflib.get_close_matches(flag[2:], bare, n=1) or [
+            each for each in bare if flag[2:] and each.startswith(flag[2:])
         ]
-        raise CommandError(
-            f"{name}: no option is called {flag}{_instead(flag, known, 'there are', there_are)}"
-        )
+        hint = f"; did you mean --{near[0]}?" if near else ""
+        raise CommandError(f"{name}: no option is called {flag}{hint} ({see})")
 
 
 def _train_command(model: str, words: Sequence[str]) -> type:
@@ -175,6 +180,8 @@ def _train_command(model: str, words: Sequence[str]) -> type:
         known = {key: takes for form in forms.values() for key, takes in _flags(form).items()}
         # Further values of an option that takes several look like data too, but are no paths.
         data = next((Path(word) for word in _bare(words, known)[1:] if _exists(word)), None)
+        if data is not None:
+            check_data(data)
         if data is None and any(
             word in _flags(TrainImages) and word not in _flags(Train) for word in words
         ):
@@ -222,8 +229,8 @@ def _value_of(flag: str, words: Sequence[str]) -> str | None:
     return None
 
 
-def _instead(word: str, choices: Iterable[str], what: str, there_are: Iterable[str]) -> str:
-    """The rest of the sentence: the nearest choice, if one is near, then all there are."""
-    near = difflib.get_close_matches(word, list(choices), n=1)
-    start = f"; did you mean {near[0]}? {what.capitalize()}" if near else f"; {what}"
-    return f"{start}: {', '.join(there_are)}"
+def _instead(word: str) -> str:
+    """The rest of the sentence: the nearest command, if one is near, then all there are."""
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
+    start = f"; did you mean {near[0]}? Commands" if near else "; commands"
+    return f"{start}: {', '.join(COMMANDS)}"

@@ -17,6 +17,7 @@ from diffeo.data.errors import DataError, NoPart
 from diffeo.data.messages import listed
 from diffeo.data.text import one_line
 from diffeo.extras import require
+from diffeo.quantities import counted
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -86,7 +87,7 @@ def find_pictures(folder: Path, part: str | None = None) -> Pictures:
         )
     if others := [name for name in found if not name.lower().endswith(SUFFIXES)]:
         kinds = sorted({Path(name).suffix.lower() or "no ending" for name in others})
-        notes.append(f"{_counted(len(others), 'other file')} left out ({', '.join(kinds[:5])})")
+        notes.append(f"{counted(len(others), 'other file')} left out ({', '.join(kinds[:5])})")
     labels, classes = None, ()
     depths = {name.count("/") for name in pictures}
     if depths == {1}:
@@ -180,7 +181,8 @@ def allocated(shape: tuple[int, ...]) -> np.ndarray:
         amount = int(np.prod(np.array(shape, dtype=object))) / 2**30
         raise DataError(
             f"{shape[0]:,} images of {'×'.join(map(str, shape[1:]))} take {amount:,.1f} GiB of "
-            "memory; choose a smaller --image-size, or fewer images"
+            "memory, more than there is",
+            "; choose a smaller --image-size, or fewer images",
         ) from None
 
 
@@ -321,9 +323,9 @@ def _only_size(files: Sequence[Path], sizes: Sequence[tuple[int, int]]) -> tuple
     other = next(i for i, size in enumerate(sizes) if size != common)
     raise DataError(
         f"{files[other]}: is {sizes[other][0]}×{sizes[other][1]}, but images must have one size, "
-        f"and {_counted(len(often), 'size')} were found (height × width): {shown}"
-        f"{', …' if len(often) > _SHOWN_SIZES else ''}; give --image-size, such as "
-        f"--image-size {min(common)}, to resize them all"
+        f"and {counted(len(often), 'size')} were found (height × width): {shown}"
+        f"{', …' if len(often) > _SHOWN_SIZES else ''}",
+        f"; give --image-size, such as --image-size {min(common)}, to resize them all",
     )
 
 
@@ -391,7 +393,3 @@ def _in_mode(image: "PIL.Image.Image", mode: str, counts: Counter[str]) -> "PIL.
         counts[": grey to rgb"] += 1
         return image.convert("RGB")
     return image
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")

@@ -6,7 +6,7 @@ import re
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,7 +237,8 @@ def _in_size(
     if pixels.ndim == 5:
         raise DataError(
             f"{path}: holds volumes of {'×'.join(map(str, pixels.shape[2:]))}, and volumes are not "
-            "resized; leave --image-size out"
+            "resized",
+            "; leave --image-size out",
         )
     require("PIL.Image", "diffeo.data.images")
     result = allocated((*pixels.shape[:2], *size))
@@ -317,6 +318,21 @@ def write_array(path: str | os.PathLike[str], values: np.ndarray) -> None:
     _whole(Path(path), lambda to: _write_array(to, values))
 
 
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays by their names as .npz, whole or not at all.
+
+    Raises:
+        DataError: if the file can't be written.
+    """
+    named: dict[str, Any] = dict(arrays)
+
+    def write(to: Path) -> None:
+        with to.open("wb") as file:
+            np.savez(file, **named)
+
+    _whole(Path(path), write)
+
+
 def _write_array(path: Path, pixels: np.ndarray) -> None:
     with path.open("wb") as file:
         np.save(file, pixels, allow_pickle=False)
@@ -380,20 +396,44 @@ def _tile(image: np.ndarray, scale: int) -> np.ndarray:
     return image.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
-def tiled(pixels: np.ndarray, columns: int | None = None, scale: int | None = None) -> np.ndarray:
-    """The picture (C, H, W) of images in a grid, as `write_images` draws it."""
-    columns = min(columns or math.ceil(math.sqrt(len(pixels))), len(pixels))
-    least = min(pixels.shape[2:])
-    scale = scale or max(1, math.ceil(_TILE / least))
-    shape = _tile(pixels[0], scale).shape
-    rows = math.ceil(len(pixels) / columns)
-    height, width = rows * (shape[1] + _GAP), columns * (shape[2] + _GAP)
+def check_grid(
+    n: int, shape: Sequence[int], columns: int | None = None, scale: int | None = None
+) -> None:
+    """Refuses a grid that `write_images` would refuse as too large, before there are its images.
+
+    Args:
+        n: how many images.
+        shape: of one, (C, H, W) or (C, D, H, W).
+        columns: as in `write_images`.
+        scale: as there.
+
+    Raises:
+        ValueError: if it is too large for a picture.
+    """
+    columns, scale = _layout(n, shape, columns, scale)
+    tile = _tile(np.zeros(shape, np.uint8), scale).shape
+    height, width = math.ceil(n / columns) * (tile[1] + _GAP), columns * (tile[2] + _GAP)
     if height * width > _MOST_PIXELS:
         raise ValueError(
-            f"write_images: a grid of {len(pixels):,} images has {height:,}×{width:,} pixels; "
-            "write fewer of them, a folder or .npy"
+            f"write_images: a grid of {n:,} images has {height:,}×{width:,} pixels; write fewer of "
+            "them, a folder or .npy"
         )
+
+
+def tiled(pixels: np.ndarray, columns: int | None = None, scale: int | None = None) -> np.ndarray:
+    """The picture (C, H, W) of images in a grid, as `write_images` draws it."""
+    n, *shape = pixels.shape
+    check_grid(n, shape, columns, scale)
+    columns, scale = _layout(n, shape, columns, scale)
     return _beside([_tile(image, scale) for image in pixels], columns)
+
+
+def _layout(
+    n: int, shape: Sequence[int], columns: int | None, scale: int | None
+) -> tuple[int, int]:
+    """The columns of a grid, and by how much pixels are enlarged."""
+    columns = min(columns or math.ceil(math.sqrt(n)), n)
+    return columns, scale or max(1, math.ceil(_TILE / min(shape[1:])))
 
 
 def _beside(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:

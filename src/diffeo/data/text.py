@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffeo.data.errors import DataError
+from diffeo.quantities import counted
 
 if TYPE_CHECKING:
     import os
@@ -200,19 +201,15 @@ def _check_ragged(path: Path, separator: str, names: list[str]) -> None:
                 if line - before > MANY_LINES:
                     raise DataError(
                         f"{path}, line {before + 1}: from here to line {line} is one row, with "
-                        f"{_counted(len(fields), 'field')}: a quotation mark opens that is not "
+                        f"{counted(len(fields), 'field')}: a quotation mark opens that is not "
                         "closed; close it, or double it where it is meant as such"
                     )
-                found, named = _counted(len(fields), "field"), _counted(len(names), "column")
+                found, named = counted(len(fields), "field"), counted(len(names), "column")
                 raise DataError(
                     f"{path}, line {line}: has {found}, but the header names {named}; "
                     "make them equal"
                 )
             before = line
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def _records(file: TextIOWrapper, separator: str) -> Iterator[tuple[int, list[str]]]:

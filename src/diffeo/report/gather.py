@@ -9,7 +9,7 @@ from diffeo.density import Density
 from diffeo.extras import require
 from diffeo.report import sections
 from diffeo.report.comparison import compare
-from diffeo.report.page import Notes, Page, Section, write_page
+from diffeo.report.page import Notes, Page, Progress, Section, silent, write_page
 
 if TYPE_CHECKING:
     import diffeo.report.material
@@ -37,6 +37,7 @@ def report(
     warnings: Sequence[str] = (),
     noise_draws: int = 10,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Path:
     """Writes a report of a model on rows that it was not trained on.
 
@@ -62,6 +63,7 @@ def report(
         warnings: lines that a person should not overlook.
         noise_draws: of the scores, as in `diffeo.train.score`.
         seed: of all draws.
+        progress: is told what is being done, since it can take a minute.
 
     Returns:
         The path of the HTML file.
@@ -89,6 +91,7 @@ def report(
         warnings=warnings,
         noise_draws=noise_draws,
         seed=seed,
+        progress=progress,
     )
     return write_page(page, path)
 
@@ -108,28 +111,37 @@ def gather(
     warnings: Sequence[str] = (),
     noise_draws: int = 10,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Page:
     """The page that `report` writes. Arguments and errors are the same, those of files aside."""
     from diffeo.report.material import baseline_scores, fit_baselines, of_table, of_tensors
     from diffeo.table import Table
 
+    tell = progress or silent
+    tell("scoring held-out rows, and drawing samples")
     if isinstance(model, Table):
         if context is not None:
             raise TypeError("report: a table's context is among the columns of data; leave it out")
         material = of_table(model, data, samples, noise_draws, seed)
     else:
         material = of_tensors(model, data, context, samples, noise_draws, seed)
+    tell("scoring by simple models")
     if baselines is None and train is not None:
         baselines = fit_baselines(model, train, train_context)
     simple = {} if baselines is None else baseline_scores(baselines, material)
     others = {CALLED.get(name, name): scores for name, scores in simple.items()}
     found = compare(material.scores.numpy(), others, material.weights)
     named = getattr(material.density, "config", {}).get("name", type(material.density).__name__)
+    tell("drawing pictures of rows and samples")
     parts = [
         sections.likelihood_section(material, found, others),
         sections.learning_section(history, found, material),
         sections.samples_section(material),
-        sections.two_sample_section(material, seed),
+    ]
+    tell("asking a classifier to tell samples from rows")
+    parts.append(sections.two_sample_section(material, seed))
+    tell("looking at the latent space, and writing the page")
+    parts += [
         sections.latent_section(material, seed),
         sections.strangest_section(material),
         sections.columns_section(material),

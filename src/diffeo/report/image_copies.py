@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 
+from diffeo.quantities import counted
 from diffeo.report.image_likelihood import auc
 from diffeo.report.image_material import ImageMaterial
-from diffeo.report.image_words import counted, distance, part_of
+from diffeo.report.image_words import distance, part_of
 from diffeo.report.page import Picture, Section
 from diffeo.report.scores import histograms, range_of
 from diffeo.report.style import png

@@ -24,7 +24,7 @@ from diffeo.report.image_sections import (
     samples_section,
 )
 from diffeo.report.image_size import parts_section
-from diffeo.report.page import Notes, Page, Section, write_page
+from diffeo.report.page import Notes, Page, Progress, Section, silent, write_page
 from diffeo.report.sections import settings_section
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def image_report(
     seed: int = 0,
     title: str | None = None,
     warnings: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Path:
     """Writes a report of a model of images on images that it was not trained on.
 
@@ -69,6 +70,7 @@ def image_report(
         seed: of all draws.
         title: of the page.
         warnings: lines that a person should not overlook.
+        progress: is told what is being done, since it can take a minute.
 
     Returns:
         The path of the HTML file.
@@ -91,6 +93,7 @@ def image_report(
         seed=seed,
         title=title,
         warnings=warnings,
+        progress=progress,
     )
     return write_page(page, path)
 
@@ -107,6 +110,7 @@ def gather_images(
     seed: int = 0,
     title: str | None = None,
     warnings: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Page:
     """The page that `image_report` writes; its arguments, and its errors, those of files aside."""
     from diffeo.image_model import ImageModel
@@ -123,18 +127,22 @@ def gather_images(
         )
     if samples < 1:
         raise ValueError(f"image_report: samples must be at least 1, got {samples}")
+    tell = progress or silent
     training = model.density.training
     model.density.eval()
     try:
-        material = collect(model, images, train, foreign, samples, seed)
+        material = collect(model, images, train, foreign, samples, seed, tell)
         found = compare(material.held_out.scores, material.baselines)
-        parts = [
-            summary_section(material, found, history),
-            samples_section(material),
-            reconstructions_section(material),
-            interpolations_section(material),
-            nearest_section(material),
-            scales_section(material),
+        parts = [summary_section(material, found, history)]
+        tell("drawing samples at several temperatures")
+        parts.append(samples_section(material))
+        tell("encoding and decoding held-out images, and between four of them")
+        parts += [reconstructions_section(material), interpolations_section(material)]
+        parts.append(nearest_section(material))
+        tell("looking at the bits of each scale")
+        parts.append(scales_section(material))
+        tell("measuring the parts of the model, and writing the page")
+        parts += [
             foreign_section(material),
             extremes_section(material),
             learning_section(history, found, material),

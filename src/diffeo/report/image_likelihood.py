@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from diffeo.quantities import duration
 from diffeo.report.comparison import CLEAR, Comparison, Mean
 from diffeo.report.curves import learning_curve
 from diffeo.report.image_material import FOREIGN, HELD_OUT, PIXELS, TRAINING, TURNED, ImageMaterial
 from diffeo.report.image_size import speeds
-from diffeo.report.image_words import bits_of, duration, part_of, plus_minus
+from diffeo.report.image_words import bits_of, part_of, plus_minus
 from diffeo.report.page import Grid, Picture, Section
 from diffeo.report.scores import histograms, range_of
 from diffeo.report.style import png
@@ -62,10 +63,15 @@ def verdict(material: ImageMaterial, found: Comparison) -> str:
         return f"{words}, {more} fewer than {name}: the model learned something."
     if min(d.sign for d in found.differences.values()) < 0:
         return (
-            f"{words}, {plus_minus(-gain.value, gain.error)} more than {name}: train longer, or "
-            "with another learning rate."
+            f"{words}, {plus_minus(-gain.value, gain.error)} more than {name}: the model is worse "
+            "than that. Train longer, with another learning rate or another model, or use the "
+            "simple model."
         )
-    return f"{words}, which can't be told from {name}, by {CLEAR:.0f} standard errors."
+    return (
+        f"{words}, which can't be told from {name}, by {CLEAR:.0f} standard errors: the model "
+        "learned nothing that the simple model doesn't know, or there are too few images to show "
+        "it."
+    )
 
 
 def summary_section(
@@ -101,6 +107,8 @@ def summary_section(
         words += f" The simple models were fitted to {number_of}"
         words += ", each pixel's counts with one added to every level" * (PIXELS in found.others)
         words += "." + " Independent pixels know no classes." * bool(material.model.classes)
+    elif found.others:
+        words += " The simple models are those that training fitted to its images."
     figures: list[tuple[str, str]] = [
         ("parameters", f"{sum(p.numel() for p in material.model.density.parameters()):,}"),
         *speeds(material),

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from diffeo.data.errors import DataError
 from diffeo.data.images import Images
+from diffeo.quantities import counted
 from diffeo.report.nearest import nearest
+from diffeo.report.page import Progress, silent
 from diffeo.train.baselines import Baselines
-from diffeo.train.evaluate import score
+from diffeo.train.evaluate import baselines_of, score
 from diffeo.train.pixels import IndependentPixels
 
 if TYPE_CHECKING:
@@ -109,8 +111,9 @@ def collect(
     foreign: Images | None,
     samples: int,
     seed: int,
+    tell: Progress = silent,
 ) -> ImageMaterial:
-    """Scores the sets, draws samples, and measures distances and speed.
+    """Scores the sets, draws samples, and measures distances and speed; tells what it is at.
 
     Raises:
         DataError: if images are not such as the model was made for, or there are none.
@@ -138,21 +141,26 @@ def collect(
         chosen[TURNED] = replace(turned, pixels=np.flip(turned.pixels, (-1, -2)).copy())
         chosen[NEGATIVES] = replace(negative, pixels=model.levels - 1 - negative.pixels)
     held_out = chosen[HELD_OUT]
+    tell(f"scoring {len(held_out.pixels):,} {HELD_OUT}")
     _scores(model, held_out.at(np.arange(min(len(held_out.pixels), 8))), samples, seed)  # warm up
     start = time.perf_counter()
     scored = {HELD_OUT: _scores(model, held_out, samples, seed)}
     speed = {"scored": samples * len(held_out.pixels) / (time.perf_counter() - start)}
     for name, some in chosen.items():
         if name not in scored:
+            tell(f"scoring {len(some.pixels):,} {name}")
             scored[name] = _scores(model, some, samples, seed)
     count = min(COMPARED, _most(COMPARED, dimensions))
     given = held_out.at(np.arange(count) % len(held_out.pixels))
+    tell(f"drawing {counted(count, 'sample')}")
     start = time.perf_counter()
     drawn = draw(model, given, seed=seed)
     speed["drawn"] = count / (time.perf_counter() - start)
-    known, baselines, near, real = None, {}, None, None
+    known, near, real = None, None, None
+    baselines = _recorded(model, held_out) if train is None else {}
     if train is not None:
         known = _of(train, min(KNOWN, max(AMONG // dimensions, LEAST)), rng)
+        tell(f"comparing with {counted(len(known.pixels), 'training image')}")
         baselines = _baselines(model, known, held_out)
         near = Nearest(drawn, *nearest(drawn, known.pixels))
         compared = held_out.pixels[:count]
@@ -299,6 +307,17 @@ def _baselines(
             "gaussian"
         ].numpy()
     return simple
+
+
+def _recorded(model: "diffeo.image_model.ImageModel", held_out: Images) -> dict[str, np.ndarray]:
+    """Scores under the simple models that training fitted, where the model comes with those."""
+    simple = baselines_of(model)
+    if simple is None:
+        return {}
+    rows = model.rows(held_out)
+    called = {"independent": PIXELS, "gaussian": FULL}
+    scores = simple.log_prob(rows.x, _vectors(rows.context))
+    return {called[name]: values.double().numpy() for name, values in scores.items()}
 
 
 def _vectors(context: object) -> Tensor | None:

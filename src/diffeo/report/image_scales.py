@@ -7,8 +7,8 @@ import torch
 
 from diffeo.bijections.multiscale import MultiScale
 from diffeo.density import Flow
+from diffeo.quantities import counted
 from diffeo.report.image_material import ImageMaterial, at_once, classes_of
-from diffeo.report.image_words import counted
 from diffeo.report.page import Block, Grid, Picture, Section
 from diffeo.report.scale_bits import scale_bits, scales_of
 from diffeo.report.style import png

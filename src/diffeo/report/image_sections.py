@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 
 from diffeo.density import Flow
+from diffeo.quantities import counted
 from diffeo.report.image_material import (
     ImageMaterial,
     at_once,
@@ -12,7 +13,6 @@ from diffeo.report.image_material import (
     draw,
     given_classes,
 )
-from diffeo.report.image_words import counted
 from diffeo.report.page import Block, Grid, Notes, Picture, Section
 from diffeo.report.style import png, shorten
 from diffeo.report.tiles import SHOWN, Row, across, reduction, tiles

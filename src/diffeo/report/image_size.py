@@ -8,8 +8,9 @@ from torch import nn
 
 from diffeo.bijections.multiscale import MultiScale
 from diffeo.density import Density, Flow
+from diffeo.quantities import counted
 from diffeo.report.image_material import ImageMaterial, at_once
-from diffeo.report.image_words import counted, rate
+from diffeo.report.image_words import rate
 from diffeo.report.page import Grid, Section
 from diffeo.report.scale_bits import parts_of
 

@@ -2,6 +2,7 @@
 
 import math
 
+from diffeo.quantities import counted
 from diffeo.report.comparison import Mean, number
 
 
@@ -18,14 +19,9 @@ def plus_minus(value: float, error: float) -> str:
     return text if math.isnan(error) else f"{text} ± {error:.3f}"
 
 
-def counted(count: int, noun: str) -> str:
-    """So many things: 1 image, 2 images."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-def part_of(count: int, of: int, noun: str) -> str:
+def part_of(n: int, of: int, noun: str) -> str:
     """How many things were looked at, and of how many."""
-    return counted(count, noun) if count == of else f"{count:,} of {of:,} {noun}s, drawn at random"
+    return counted(n, noun) if n == of else f"{n:,} of {of:,} {noun}s, drawn at random"
 
 
 def rate(value: float) -> str:
@@ -36,10 +32,3 @@ def rate(value: float) -> str:
 def distance(value: float) -> str:
     """A distance between images."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -2,7 +2,7 @@
 
 import base64
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -33,6 +33,14 @@ class Notes:
     """Lines that a person should not overlook."""
 
     lines: tuple[str, ...]
+
+
+Progress = Callable[[str], None]
+"""Is told what is being done while a page is made: "drawing samples"."""
+
+
+def silent(doing: str) -> None:
+    """Where nobody wants to know."""
 
 
 Block = str | Picture | Grid | Notes
