@@ -41,12 +41,14 @@ from benchmarks._images import (
 )
 from benchmarks._peak import peak_bytes
 from diffeo.bijections.chain import Chain, Memory, inversion_error
+from diffeo.nets.glow import GlowNet
 
 RESULTS = Path(__file__).parent / "results" / "images.md"
 SHAPE, SCALES, STEPS, BATCH, WIDTHS = (3, 32, 32), 3, 16, 16, (128, 512)
 DEEP_SHAPE, DEPTHS, DEEP_FILTERS, DEEP_BATCH = (3, 64, 64), (4, 8, 16, 32, 48), 32, 4
 START, RATE, SEEDS, NUDGES = 5, 1e-5, 5, 4
 FULL, LU = "normflows, full 1×1", "normflows, LU"
+ALONE = "diffeo's convolutions alone"
 PARTS = ("throughput", "memory", "accuracy", "all")
 STORE, INVERT = "diffeo, memory='store'", "diffeo, memory='invert'"
 
@@ -90,6 +92,31 @@ def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, 
     return seconds
 
 
+def convolutions_of(flow: nn.Module, x: Tensor) -> Callable[[], object]:
+    """Forward and backward passes of the couplings' networks, all that they are given at hand.
+
+    Both libraries have these convolutions: no step can take less.
+    """
+    seen: list[tuple[nn.Module, Tensor]] = []
+    hooks = [
+        part.register_forward_pre_hook(
+            lambda net, given: seen.append((net, given[0].detach().requires_grad_()))
+        )
+        for part in flow.modules()
+        if isinstance(part, GlowNet)
+    ]
+    with torch.no_grad():
+        flow.log_prob(x)  # type: ignore[operator]
+    for hook in hooks:
+        hook.remove()
+
+    def run() -> None:
+        outputs = [net(kept) for net, kept in seen]
+        torch.autograd.backward(outputs, outputs)
+
+    return run
+
+
 def throughput(filters: int, rounds: int) -> list[str]:
     """The lines of one width."""
     torch.manual_seed(0)
@@ -97,7 +124,8 @@ def throughput(filters: int, rounds: int) -> list[str]:
     built = {name: started(each, x, START) for name, each in glows(filters).items()}
     sizes = {name: learned(model) for name, (model, _) in built.items()}
     assert max(sizes.values()) <= 1.01 * min(sizes.values()), sizes
-    seconds = in_turn({name: step_of(each, x, RATE) for name, each in built.items()}, rounds)
+    runs = {name: step_of(each, x, RATE) for name, each in built.items()}
+    seconds = in_turn({**runs, ALONE: convolutions_of(built["diffeo"][0], x)}, rounds)
     rates = {name: [BATCH / value for value in values] for name, values in seconds.items()}
     median = {name: statistics.median(values) for name, values in rates.items()}
     peaks = {
@@ -113,6 +141,12 @@ def throughput(filters: int, rounds: int) -> list[str]:
         cells += [f"{peaks[name] / 2**20:.1f} MiB", f"{sizes[name]:,}"]
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], file=sys.stderr)
+    alone = statistics.median(seconds[ALONE])
+    lines.append(
+        f"| {filters} | {ALONE} | {BATCH / alone / median[FULL]:.2f} | {BATCH / alone:.1f} "
+        f"| {1e3 * alone:.0f} | | | |"
+    )
+    print(lines[-1], file=sys.stderr)
     return lines
 
 
@@ -217,8 +251,9 @@ def main() -> None:
             f"{STEPS} steps, networks of 128 and 512 channels, float32, fused Adam, "
             f"{arguments.threads} threads. Medians of {arguments.rounds} rounds in turn, quartiles "
             "in brackets; ratios are to normflows with full 1×1 convolutions, which diffeo has "
-            "here. Peak of a forward and backward pass, without parameters, their gradients and "
-            "the optimizer's state.",
+            "here. The convolutions alone: the couplings' networks, forward and backward, which is "
+            "what a step would be if all else cost nothing. Peak of a forward and backward pass, "
+            "without parameters, their gradients and the optimizer's state.",
             "",
             "| channels | flow | throughput over normflows' | images a second | ms a step "
             "| peak over normflows' | peak | parameters |",

@@ -95,9 +95,10 @@ def draw_of(name: str, peer: nn.Module) -> Draw:
 def compiled_draw_of(name: str, peer: nn.Module, features: int) -> Draw:
     """The same draw with one compiled pass for each transform."""
     passes = _zuko_passes(peer) if name == "zuko" else _nflows_passes(peer)
+    device = torch.get_default_device()
 
     def draw() -> Tensor:
-        z = torch.randn(SAMPLES, features)
+        z = torch.randn(SAMPLES, features, device=device)
         for corrected, times in passes:
             x = torch.zeros_like(z)
             for _ in range(times or features):
