@@ -48,7 +48,7 @@ SHAPE, SCALES, STEPS, BATCH, WIDTHS = (3, 32, 32), 3, 16, 16, (128, 512)
 DEEP_SHAPE, DEPTHS, DEEP_FILTERS, DEEP_BATCH = (3, 64, 64), (4, 8, 16, 32, 48), 32, 4
 START, RATE, SEEDS, NUDGES = 5, 1e-5, 5, 4
 FULL, LU = "normflows, full 1×1", "normflows, LU"
-ALONE = "diffeo's convolutions alone"
+ALONE = "diffeo's networks alone"
 PARTS = ("throughput", "memory", "accuracy", "all")
 STORE, INVERT = "diffeo, memory='store'", "diffeo, memory='invert'"
 
@@ -92,11 +92,8 @@ def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, 
     return seconds
 
 
-def convolutions_of(flow: nn.Module, x: Tensor) -> Callable[[], object]:
-    """Forward and backward passes of the couplings' networks, all that they are given at hand.
-
-    Both libraries have these convolutions: no step can take less.
-    """
+def networks_of(flow: nn.Module, x: Tensor) -> Callable[[], object]:
+    """Forward and backward passes of the couplings' networks, which both libraries have."""
     seen: list[tuple[nn.Module, Tensor]] = []
     hooks = [
         part.register_forward_pre_hook(
@@ -125,7 +122,7 @@ def throughput(filters: int, rounds: int) -> list[str]:
     sizes = {name: learned(model) for name, (model, _) in built.items()}
     assert max(sizes.values()) <= 1.01 * min(sizes.values()), sizes
     runs = {name: step_of(each, x, RATE) for name, each in built.items()}
-    seconds = in_turn({**runs, ALONE: convolutions_of(built["diffeo"][0], x)}, rounds)
+    seconds = in_turn({**runs, ALONE: networks_of(built["diffeo"][0], x)}, rounds)
     rates = {name: [BATCH / value for value in values] for name, values in seconds.items()}
     median = {name: statistics.median(values) for name, values in rates.items()}
     peaks = {
@@ -251,8 +248,8 @@ def main() -> None:
             f"{STEPS} steps, networks of 128 and 512 channels, float32, fused Adam, "
             f"{arguments.threads} threads. Medians of {arguments.rounds} rounds in turn, quartiles "
             "in brackets; ratios are to normflows with full 1×1 convolutions, which diffeo has "
-            "here. The convolutions alone: the couplings' networks, forward and backward, which is "
-            "what a step would be if all else cost nothing. Peak of a forward and backward pass, "
+            "here. Networks alone: those of the couplings, forward and backward, which is what a "
+            "step would be if all else cost nothing. Peak of a forward and backward pass, "
             "without parameters, their gradients and the optimizer's state.",
             "",
             "| channels | flow | throughput over normflows' | images a second | ms a step "

@@ -7,11 +7,12 @@ Masked autoregressive flows are trained as `fit` does it: on the patches of benc
 columns; `maf` with hidden layers of 256, and `nsf` with its defaults) and on MNIST (784 pixels,
 dequantized, through a logit; `maf` with hidden layers of 512). Draws from the base are then decoded
 by stepping, by Jacobi's iteration with as many rounds as it wants, and by what `solver="auto"`
-makes of it; with steps in C, and with those of plain operations, which other machines, dtypes and
-networks have. All of it in one process, taking turns, in float32 without gradients. Medians are
-given and their quartiles, and how many passes of the network Jacobi's iteration took in each
-transform: how many that are depends on how strongly a trained flow's variables depend on each
-other, so that the flows' log-likelihood of test rows is given as well.
+makes of it; with steps in C, and with a network's steps of plain operations (splines stay in C),
+which other machines, dtypes and networks have. All of it in one process, taking turns, in float32
+without gradients. Medians are given and their quartiles, and how many passes of the network
+Jacobi's iteration took in each transform: how many that are depends on how strongly a trained
+flow's variables depend on each other, so that the flows' log-likelihood of test rows is given as
+well.
 
 DIR holds natural_patches_8x8.npz and mnist/train-images-idx3-ubyte.gz. `--write` keeps the table in
 benchmarks/results/inverting.md.
@@ -127,7 +128,7 @@ def decode(flow: Flow, z: Tensor, way: str) -> tuple[Tensor, float]:
 
 
 def without_c() -> AbstractContextManager[object]:
-    """Steps are of plain operations."""
+    """The network's steps are of plain operations."""
     return mock.patch("diffeo.nets.made.is_at_hand", lambda weights: False)
 
 

@@ -1,8 +1,8 @@
 """Functions in C, compiled for the machine they run on when they are first wanted.
 
-They stand beside ways in PyTorch's operations that give the same numbers: where there is no C
-compiler, or DIFFEO_NATIVE=0 is set, those are taken. What was compiled is kept in the user's cache
-(DIFFEO_CACHE, or `diffeo` in XDG_CACHE_HOME, or in ~/.cache), under a name that tells source,
+They stand beside ways in PyTorch's operations that give the same but for rounding: where there is
+no C compiler, or DIFFEO_NATIVE=0 is set, those are taken. What was compiled is kept in the user's
+cache (DIFFEO_CACHE, or `diffeo` in XDG_CACHE_HOME, or in ~/.cache), under a name that tells source,
 options and processor, and what the file has to contain: one that is damaged is made anew.
 """
 

@@ -251,9 +251,14 @@ def keep_pictures(path: Path, trained: Path) -> list[Path]:
     try:
         beside.mkdir(exist_ok=True)
         for name, what in PICTURES.items():
-            if (trained / name).is_file():
-                kept.append(beside / f"{path.stem}-{what}.png")
-                shutil.copyfile(trained / name, kept[-1])
+            picture = beside / f"{path.stem}-{what}.png"
+            if not (trained / name).is_file():
+                picture.unlink(missing_ok=True)
+                continue
+            kept.append(picture)
+            partial = picture.with_name(f".{picture.name}.partial")
+            shutil.copyfile(trained / name, partial)
+            partial.replace(picture)
     except OSError as error:
         raise DataError(f"{beside}: can't be written ({error.strerror})") from None
     return kept

@@ -1,5 +1,6 @@
 """What is special to the fixed elementwise maps: precision at the ends, declared sets, refusals."""
 
+import copy
 import math
 
 import pytest
@@ -17,6 +18,7 @@ from diffeo.bijections.fixed import (
     Softplus,
     Tanh,
 )
+from diffeo.bijections.halfline import SoftLog
 from diffeo.supports import LINE, POSITIVE, UNIT, Support
 from tests.properties.checks import check_inverse_gradients, check_ladj, close
 
@@ -77,6 +79,30 @@ def test_logit_of_a_wide_interval_is_precise_in_its_middle():
     exact, _ = Logit(-1e4, 1e4)(x.double())
     # A few roundings of numbers near 1; the two logarithms, near 9, would be rounded to 1e-6.
     assert (z - exact).abs().max() < 2.5e-7
+
+
+@pytest.mark.parametrize(
+    "bijection", [Log(0.1), Logit(alpha=0.05), SoftLog((), lower=0.1), SoftLog((), upper=-0.3)]
+)
+def test_digits_beside_an_end_that_float32_does_not_hold(bijection):
+    for end in (bijection.domain.lower, bijection.domain.upper):
+        if math.isfinite(end):
+            inward = math.inf if end == bijection.domain.lower else -math.inf
+            x = torch.nextafter(torch.tensor(end), torch.tensor(inward))
+            exact = copy.deepcopy(bijection).double()(x.double())
+            for found, wanted in zip(bijection(x), exact, strict=True):
+                torch.testing.assert_close(found, wanted.float(), rtol=1e-6, atol=1e-6)
+
+
+def test_a_soft_logarithm_reads_its_end_as_the_nearest_number_inside():
+    for lower in (0.0, -1.0):
+        soft_log = SoftLog(1, lower=lower)
+        soft_log.scale.fill_(3.0)
+        end = torch.tensor([lower])
+        inside = torch.nextafter(end, end + 1)
+        exact = (3 * ((inside.double() - lower) / 3).log()).float()
+        for x in (end - 1, end, inside):
+            torch.testing.assert_close(soft_log(x)[0], exact, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("bijection", [Logit(), Logit(-3.0, 3.0), Logit(0.0, 10.0, alpha=0.1)])

@@ -1,5 +1,6 @@
 """Levels as wide as they are frequent beyond their neighbours."""
 
+import copy
 import math
 
 import pytest
@@ -75,6 +76,17 @@ def test_levels_come_back_wherever_they_lie(offset):
         torch.testing.assert_close(x.floor(), (levels + inside).floor())
         torch.testing.assert_close(ladj, -back)
         assert ladj.isfinite().all()
+
+
+def test_just_below_a_level_it_is_the_one_before():
+    """Also where x less the first level is rounded up."""
+    unheap = Unheap(1)
+    unheap.initialize(rounded(3000, 10) - 500)
+    x = torch.nextafter(torch.arange(-9.0, 11.0), torch.tensor(-math.inf))[:, None]
+    z, ladj = unheap(x)
+    exact, exact_ladj = copy.deepcopy(unheap).double()(x.double())
+    torch.testing.assert_close(z, exact.float(), rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(ladj, exact_ladj.float(), rtol=1e-6, atol=1e-6)
 
 
 def test_a_constant_column_and_one_wider_than_the_window():

@@ -190,6 +190,8 @@ def test_couplings_of_several_squeezes():
         diffeo.create("flowpp", shape=(1, 8, 8), couplings=(4, 2))
     with pytest.raises(ValueError, match="a multiple of 4"):
         diffeo.create("flowpp", shape=(1, 6, 8), couplings=(0, 0, 1, 2, 1))
+    with pytest.raises(ValueError, match=r"2 squeezes on, .* multiple of 8; got shape \(1, 8, 4"):
+        diffeo.create("flowpp", shape=(1, 8, 4), couplings=(0, 0, 1, 2, 1))
 
 
 @pytest.mark.parametrize(
@@ -199,6 +201,7 @@ def test_couplings_of_several_squeezes():
         ({"levels": 4, "dequantization": "gaussian"}, "dequantization must be one of"),
         ({"levels": 4, "logit": True}, "logit must be a number or False"),
         ({"levels": 4, "dequantization": "variational", "noise": {"depth": 1}}, "noise has no"),
+        ({"levels": 4, "noise": {"filters": 4}}, "noise is an option of"),
         ({"context": (3, 4)}, "vector"),
     ],
 )

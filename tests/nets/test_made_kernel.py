@@ -111,6 +111,14 @@ def test_what_is_not_finite_stays_in_its_row(activation):
     assert last.isfinite().all((-1, -2)).tolist() == [True, False, True, True, True, True]
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@torch.no_grad()
+def test_infinite_values(activation):
+    values = torch.randn(3, 2, 1)
+    values[0, 0], values[0, 1] = float("inf"), -float("inf")
+    assert_same_steps(example(features=3, activation=activation, hidden=(9,)), (2,), values=values)
+
+
 def test_only_where_it_can_be():
     net = example()
     assert isinstance(net.stepper((3,)), MADEStepper)  # somebody may want gradients
@@ -125,6 +133,39 @@ def test_only_where_it_can_be():
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_weights_may_get_other_memory_between_steps():
+    """A stepper goes on with those that it was made with."""
+    net = example()
+    state = net.stepper(()).step(None)[1]
+    value = torch.zeros(1)
+    expected = in_operations(net, ()).step(None)[1].step(value)[0]
+    for parameter in net.parameters():
+        parameter.data = torch.full_like(parameter, float("nan"))
+    torch.testing.assert_close(state.step(value)[0], expected)
+
+
+@torch.no_grad()
+def test_steps_that_there_are_not_are_refused():
+    net, value = example(features=2), torch.zeros(1)
+    with pytest.raises(ValueError, match="takes no values"):
+        net.stepper(()).step(value)
+    state = net.stepper(()).step(None)[1]
+    with pytest.raises(ValueError, match="takes no values"):
+        state.step(None)
+    state = state.step(value)[1]
+    with pytest.raises(IndexError, match="2 positions"):
+        state.step(value)
+
+
+@torch.no_grad()
+def test_weights_of_another_size_are_refused():
+    net = example()
+    net.exit.weight.data = torch.empty(0, 0)
+    with pytest.raises(ValueError, match="weights of shape"):
+        net.stepper(())
+
+
 def test_without_a_compiler(monkeypatch):
     monkeypatch.setattr(made_kernel, "_kernel", lambda: None)
     assert isinstance(example().stepper((3,)), MADEStepper)

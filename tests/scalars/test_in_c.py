@@ -117,6 +117,27 @@ def test_affine_parameters_at_their_ends(bound, monkeypatch):
     assert_close(*inverses(map_, torch.randn(3, FEATURES), monkeypatch))
 
 
+class Doubled(Affine):
+    """Another map than the one it derives from."""
+
+    def inverse(self, z, params):
+        x, log_slope = super().inverse(z, params)
+        return 2 * x, log_slope
+
+
+def test_maps_that_derive_from_others_have_inverses_of_their_own():
+    assert inverse_in_c(Doubled()) is None
+    assert inverse_in_c(Composed(Affine(), Doubled())) is None
+
+
+@torch.no_grad()
+def test_maps_that_take_other_parameters_than_there_are_are_refused():
+    map_ = example(Affine())
+    map_.scalar = SPLINE
+    with pytest.raises(ValueError, match="the network's 2 parameters"):
+        map_.inverse(torch.zeros(3, FEATURES))
+
+
 def test_other_maps_have_none():
     assert inverse_in_c(Scaling()) is None
     assert inverse_in_c(Composed(Affine(), Scaling())) is None

@@ -19,6 +19,7 @@ def test_scores_do_not_depend_on_the_dtype_of_levels():
 
 def test_levels_beyond_those_there_are_are_impossible():
     simple = IndependentPixels.fit(torch.zeros(3, 1, 2, 2), levels=4)
-    scores = simple.log_prob(torch.tensor([4, -1, 3]).reshape(3, 1, 1, 1).expand(3, 1, 2, 2))
-    assert scores["independent"].tolist()[:2] == [-math.inf, -math.inf]
-    assert scores["independent"][2].isfinite()
+    x = torch.tensor([4, -1, -0.5, 3]).reshape(4, 1, 1, 1).expand(4, 1, 2, 2)
+    scores = simple.log_prob(x)["independent"]
+    assert scores[:3].tolist() == [-math.inf] * 3
+    assert scores[3].isfinite()

@@ -10,7 +10,7 @@ from diffeo.bijections.base import Bijection
 from diffeo.bijections.elementwise import sum_event
 from diffeo.bijections.jacobi import JacobiSolution, iterate
 from diffeo.contexts import Context, select_context
-from diffeo.native import InverseInC
+from diffeo.native import InverseInC, is_plain
 from diffeo.nets.causal import CausalNetwork, outside_graph
 from diffeo.nets.made import MADE, StepperInC
 from diffeo.scalars.base import ScalarMap
@@ -36,7 +36,7 @@ class Autoregressive(Bijection):
     a CPU (`diffeo.nets.made_kernel`). "jacobi" corrects all positions at once until they are off by
     `diffeo.bijections.jacobi.ROUNDINGS` roundings at most, in a few parallel passes; events for
     which that does not come to an end are stepped through. "auto" does so, and gives up sooner,
-    where steps are slow: of many operations, and for events at most twice as many as positions.
+    where steps are slow: of many operations, and for events at most as many as positions.
     Otherwise it steps. Where values can't be looked at (compilers, `torch.func`), numbers are
     shorter than float32, or units are dropped in training, all of them step. `torch.compile` leaves
     an inverse of more than `diffeo.nets.causal.MOST_IN_GRAPH` positions as it is, between graphs.
@@ -146,7 +146,7 @@ class Autoregressive(Bijection):
         if self._inverse_in_c(z) is not None:
             return 0
         events = self._batch(z).numel()
-        if events > 2 * positions or positions < _LEAST_POSITIONS or z.numel() > _MOST_VALUES:
+        if events > positions or positions < _LEAST_POSITIONS or z.numel() > _MOST_VALUES:
             return 0
         return min(_PATIENCE, positions // 2)
 
@@ -185,7 +185,8 @@ class Autoregressive(Bijection):
 
     def _inverse_in_c(self, z: Tensor) -> Sequence[InverseInC] | None:
         """What inverts the scalar map where the whole walk can be made in C."""
-        fits = z.dtype == torch.float32 and isinstance(self.net, MADE) and self.net.steps_in_c
+        at_hand = z.dtype == torch.float32 and z.device.type == "cpu" and is_plain(z)
+        fits = at_hand and isinstance(self.net, MADE) and self.net.steps_in_c
         return inverse_in_c(self.scalar) if fits else None
 
     def _with_implicit_gradient(self, x: Tensor, z: Tensor, context: Context) -> Tensor:

@@ -326,7 +326,8 @@ def flowpp(
     actnorm of every element and a 1×1 convolution. Nothing leaves on the way.
 
     Args:
-        shape: (channels, *space), the extents of space multiples of 2, the last of 4.
+        shape: (channels, *space), the extents of space multiples of 2 for each squeeze, the last
+            of twice as much where couplings over a checkerboard follow.
         context: what to condition on: vectors, images (channels, *space), or a dict of those.
         couplings: how many over a checkerboard, over channels after a squeeze, and over a
             checkerboard then; two more numbers for each further squeeze.
@@ -352,6 +353,12 @@ def flowpp(
         )
     squeezes = len(couplings) // 2
     squeezes_of("flowpp", event, squeezes, most=squeezes)
+    for done, count in enumerate(couplings[::2]):
+        if count and event[-1] % 2 ** (done + 1):
+            raise ValueError(
+                f"flowpp: couplings over a checkerboard, {done} squeezes on, need a last extent "
+                f"that is a multiple of {2 ** (done + 1)}; got shape {event}"
+            )
     one_of("flowpp", "partition", partition, BOARDS)
     dims = len(event) - 1
     make = attentive(

@@ -167,6 +167,8 @@ def create(
     from_preset = {key: chosen.pop(key) for key in told if key in chosen}
     told = {key: value for key, value in told.items() if value is not None}
     quantized = Quantized(**{"logit": entry.logit, **from_preset, **told})
+    if noise is not None and quantized.dequantization != "variational":
+        raise ValueError(f"{name}: noise is an option of dequantization='variational'")
     unknown = [option for option in chosen if option not in entry.options]
     if unknown:
         there_are = _there_are(unknown[0], entry.options)

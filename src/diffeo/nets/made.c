@@ -94,7 +94,8 @@ static void activate(int64_t which, const float *in, float *out) {
     case SILU:
         EACH {
             double x = in[j], e = exponential(x < 0.0 ? x : -x);
-            out[j] = (float)(x * (x < 0.0 ? e : 1.0) / (1.0 + e));
+            double least = x < -690.0 ? 0.0 : e; /* of -infinity that is not a number */
+            out[j] = (float)(x * (x < 0.0 ? least : 1.0) / (1.0 + e));
         }
         break;
     case GELU:
@@ -140,8 +141,8 @@ void made_step(const layer *layers, int64_t count, int64_t step, int64_t rows, i
     }
 }
 
-/* What inverts a scalar map: z and parameters to x, which may be z's memory, and log dx/dz; 0 if it
-   has no memory. Columns lie one after another. */
+/* What inverts a scalar map: z and parameters to x, which may be z's memory, and log dx/dz; 0 if
+   memory ran out. Columns lie one after another. */
 typedef int inverse(const void *settings, int64_t elements, int threads, const planes *z,
                     const planes *from, const planes *x, const planes *ladj);
 
@@ -185,8 +186,10 @@ static int walk(const layer *layers, const layer *last, const scalar_map *maps, 
 int made_walk(const layer *layers, int64_t count, const scalar_map *maps, int64_t chained,
               int64_t tiles, int threads, float *ladj) {
     int64_t share = (tiles + threads - 1) / threads, group = share < MOST ? share : MOST;
-    int failed = 0;
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (tiles > group)
+    int64_t groups = (tiles + group - 1) / group, work = 0;
+    for (const layer *l = layers; l < layers + count; l++) work += l->units * l->inputs;
+    int failed = 0, taken_on = groups < threads ? (int)groups : threads;
+#pragma omp parallel for schedule(dynamic) num_threads(taken_on) if (work * tiles * WIDTH > FEW)
     for (int64_t first = 0; first < tiles; first += group) {
         int64_t taken = tiles - first < group ? tiles - first : group;
         if (!walk(layers, layers + count - 1, maps, chained, first, taken, ladj)) {

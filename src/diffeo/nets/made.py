@@ -156,7 +156,10 @@ class MADE(CausalNetwork):
 
     @property
     def steps_in_c(self) -> bool:
-        """Whether steps are in C, here and now: for float32 on a CPU, where nothing looks back."""
+        """Whether steps are in C, here and now: for float32 on a CPU, where nothing looks on.
+
+        That is, no gradients, no autocast, no compiler or transform, no wrapped tensors.
+        """
         return not is_traced() and is_at_hand(list(self.parameters()))
 
     def stepper(self, batch: Sequence[int], context: Context = None) -> Stepper:
@@ -323,7 +326,10 @@ class _Cache:
 
 
 class StepperInC(Stepper):
-    """What a MADEStepper is, faster: a step is one function in C, and the state is itself."""
+    """What a MADEStepper is, faster: a step is one function in C.
+
+    A step changes the state, which can be neither used again nor copied.
+    """
 
     def __init__(self, net: MADE, batch: tuple[int, ...], context: Context) -> None:
         self.net, self.batch, self.rows, self.position = net, batch, math.prod(batch), 0
@@ -356,6 +362,7 @@ class StepperInC(Stepper):
         return Layer(
             weight=reorder(net.entry.weight, net._to_order, net._from_order),
             bias=net.entry.bias,
+            units=net.hidden[0],
             edges=[0, *net._ends[0]],
             seen=[0, *range(net.features)],
             input=self.tiles.empty(net.features),
@@ -390,6 +397,7 @@ class StepperInC(Stepper):
         return Layer(
             weight=masked.weight,
             bias=masked.bias,
+            units=h.shape[1] or self.net.features * self.net.num_params,
             edges=edges,
             seen=before.edges,
             input=before.active,

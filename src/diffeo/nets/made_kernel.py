@@ -55,13 +55,17 @@ class Tiles:
 class Layer(NamedTuple):
     """A masked layer: output = (W input + bias + context) ⊙ gate + skip, active = a(output).
 
-    W has a row for each unit. The units of step i are edges[i] … edges[i+1] and see the first
-    seen[i+1] of the inputs; of the last layer of all, those of a variable begin at edges[i]. All
-    that is read and written lies in tiles. What is active may be the output's memory.
+    W has a row for each of its units. Those of step i are edges[i] … edges[i+1] and see the first
+    seen[i+1] of the inputs. All that is read and written lies in tiles. What is active may be the
+    output's memory.
+
+    The last layer of all, whose units are parameters, has as many edges as there are variables:
+    those of step i begin at edges[i].
     """
 
     weight: Tensor
     bias: Tensor
+    units: int
     edges: Sequence[int]
     seen: Sequence[int]
     input: Tensor
@@ -90,7 +94,16 @@ class Walk:
         self._layers = (_Layer * len(layers))(*self._kept)
 
     def step(self, position: int, values: Tensor | None) -> Tensor:
-        """The parameters of a position, (rows, num_params), from the values before, (rows,)."""
+        """The parameters of a position, (rows, num_params), from the values before, (rows,).
+
+        Raises:
+            IndexError: if there is no such position.
+            ValueError: if values are given before the first step, or none after it.
+        """
+        if not 0 <= position < self._x.shape[1]:
+            raise IndexError(f"there are {self._x.shape[1]} positions, not {position + 1}")
+        if (values is None) != (position == 0):
+            raise ValueError("the first step takes no values, and every other the last one's")
         rows, padded = self._tiles.rows, self._tiles.count * WIDTH
         params = torch.empty(self._num_params, padded, dtype=torch.float32, device="cpu")
         if values is not None:
@@ -116,7 +129,10 @@ class Walk:
 
         Raises:
             MemoryError: if there is none for the parameters of a step.
+            ValueError: if the maps take other numbers of parameters than the network gives.
         """
+        if sum(part.params for part in inverse) != self._num_params:
+            raise ValueError(f"the maps do not take the network's {self._num_params} parameters")
         self._x.copy_(self._tiles.of(z))
         ladj = torch.zeros_like(self._x)
         if not _kernel().made_walk(  # type: ignore[union-attr]
@@ -145,7 +161,16 @@ class _Layer(Structure):
 
 
 def _in_c(layer: Layer) -> _Layer:
-    weight, bias = layer.weight.contiguous(), layer.bias.contiguous()
+    # Detached: a parameter may be given other memory while this is at work.
+    weight, bias = layer.weight.detach().contiguous(), layer.bias.detach().contiguous()
+    inputs = layer.input.shape[1]
+    if weight.dim() != 2 or weight.shape[1] != inputs or bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"made_kernel: weights of shape {tuple(weight.shape)} and biases of shape "
+            f"{tuple(bias.shape)} for {inputs} inputs"
+        )
+    if layer.units != len(weight):
+        raise ValueError(f"made_kernel: {len(weight)} rows of weights for {layer.units} units")
     of_rows = (layer.context, layer.gate, layer.skip, layer.input, layer.output, layer.active)
     numbers = [array("q", part) for part in (layer.edges, layer.seen)]
     made = _Layer(
@@ -153,7 +178,7 @@ def _in_c(layer: Layer) -> _Layer:
         bias.data_ptr(),
         *(None if tensor is None else tensor.data_ptr() for tensor in of_rows),
         *(part.buffer_info()[0] for part in numbers),
-        layer.input.shape[1],
+        inputs,
         len(weight),
         weight.stride(0),
         ACTIVATIONS.index(layer.activation),

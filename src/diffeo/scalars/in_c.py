@@ -17,13 +17,14 @@ SOURCE = Path(__file__).with_name("affine.c")
 
 def inverse_in_c(scalar: ScalarMap) -> Sequence[InverseInC] | None:
     """The maps, from the first, whose inverses make up that of a scalar map; None if not in C."""
-    if isinstance(scalar, Composed):
+    # Not what derives from them, which may have another inverse.
+    if type(scalar) is Composed:
         parts = [inverse_in_c(part) for part in scalar.maps]  # type: ignore[arg-type]
         whole = [part for part in parts if part is not None]
         return [map_ for part in whole for map_ in part] if len(whole) == len(parts) else None
-    if isinstance(scalar, RationalQuadraticSpline):
+    if type(scalar) is RationalQuadraticSpline:
         return spline_kernel.inverse_in_c(scalar)
-    if isinstance(scalar, Affine):
+    if type(scalar) is Affine:
         return _affine(scalar)
     return None
 

@@ -50,7 +50,7 @@ class IndependentPixels:
         found = [torch.zeros(0, dtype=torch.float64)]
         for rows in x.flatten(1).split(1024):
             levels = rows.to("cpu", torch.long)  # in uint8, 256 would be 0
-            inside = ((levels >= 0) & (levels < self.levels)).all(1)
+            inside = ((levels == rows.cpu()) & (levels >= 0) & (levels < self.levels)).all(1)
             where = levels.T.clamp(0, self.levels - 1)
             score = self.log_frequency.gather(1, where).double().sum(0)
             found.append(score.masked_fill(~inside, -math.inf))
