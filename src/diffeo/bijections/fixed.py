@@ -18,6 +18,7 @@ from diffeo.contexts import Context
 from diffeo.supports import LINE, POSITIVE, UNIT, Support
 
 Pair = tuple[Tensor, Tensor]
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 class Exp(Bijection):
@@ -35,7 +36,7 @@ class Exp(Bijection):
         super().__init__()
         self.lower = float(lower)
         self.codomain = _half_line(type(self).__name__, lower)
-        self._inside = _Inside(self.codomain)
+        self._inside = Inside(self.codomain)
 
     def _forward(self, x: Tensor, context: Context) -> Pair:
         return _exp(x, self._inside)
@@ -63,7 +64,7 @@ class Log(Bijection):
         super().__init__()
         self.lower = float(lower)
         self.domain = _half_line(type(self).__name__, lower)
-        self._inside = _Inside(self.domain)
+        self._inside = Inside(self.domain)
 
     def _forward(self, x: Tensor, context: Context) -> Pair:
         return _log(x, self._inside)
@@ -88,7 +89,7 @@ class Softplus(Bijection):
 
     def __init__(self) -> None:
         super().__init__()
-        self._inside = _Inside(POSITIVE)
+        self._inside = Inside(POSITIVE)
 
     def _forward(self, x: Tensor, context: Context) -> Pair:
         # Not F.softplus, which returns x above a threshold: wrong by 2e-9 there.
@@ -118,7 +119,7 @@ class Sigmoid(Bijection):
         super().__init__()
         self.lower, self.upper = float(lower), float(upper)
         self.codomain = _interval(type(self).__name__, lower, upper)
-        self._inside = _Inside(self.codomain)
+        self._inside = Inside(self.codomain)
 
     def _forward(self, x: Tensor, context: Context) -> Pair:
         return _sigmoid(x, self._inside)
@@ -166,7 +167,7 @@ class Logit(Bijection):
         self.lower, self.upper, self.alpha = float(lower), float(upper), float(alpha)
         margin = alpha * (upper - lower) / (1 - 2 * alpha)
         self.domain = _interval(type(self).__name__, lower - margin, upper + margin)
-        self._inside = _Inside(self.domain)
+        self._inside = Inside(self.domain)
 
     def _forward(self, x: Tensor, context: Context) -> Pair:
         return _logit(x, self._inside)
@@ -190,7 +191,7 @@ class Tanh(Bijection):
     def __init__(self) -> None:
         super().__init__()
         self.codomain = _interval(type(self).__name__, -1.0, 1.0)
-        self._inside = _Inside(self.codomain)
+        self._inside = Inside(self.codomain)
 
     def _forward(self, x: Tensor, context: Context) -> Pair:
         ladj = math.log(4) + F.logsigmoid(2 * x) + F.logsigmoid(-2 * x)
@@ -326,7 +327,7 @@ class Rescale(Bijection):
         return f"lower={self.lower:g}, upper={self.upper:g}"
 
 
-class _Inside:
+class Inside:
     """Moves what lies on or beyond the ends of an open set to the nearest numbers inside it."""
 
     def __init__(self, support: Support) -> None:
@@ -334,12 +335,25 @@ class _Inside:
         # Found once: they are constants of the dtype when traced.
         self.bounds = {
             dtype: (_beside(self.lower, 1, dtype), _beside(self.upper, -1, dtype))
-            for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+            for dtype in DTYPES
+        }
+        self.parts = {
+            dtype: (_split(self.lower, dtype), _split(self.upper, dtype)) for dtype in DTYPES
         }
 
     def __call__(self, x: Tensor) -> Tensor:
         lower, upper = self.bounds[x.dtype]
         return x.clamp(min=lower, max=upper)
+
+    def above(self, x: Tensor) -> Tensor:
+        """x − l, beside l too where the dtype does not hold l."""
+        near, rest = self.parts[x.dtype][0]
+        return x - near - rest if rest else x - near
+
+    def below(self, x: Tensor) -> Tensor:
+        """u − x, likewise."""
+        near, rest = self.parts[x.dtype][1]
+        return near - x + rest if rest else near - x
 
 
 def _beside(end: float, side: int, dtype: torch.dtype) -> float | None:
@@ -350,19 +364,27 @@ def _beside(end: float, side: int, dtype: torch.dtype) -> float | None:
     return torch.nextafter(at, torch.full_like(at, side * math.inf)).item()
 
 
-def _exp(x: Tensor, inside: _Inside) -> Pair:
+def _split(end: float, dtype: torch.dtype) -> tuple[float, float]:
+    """The dtype's number nearest to `end`, and what it lacks."""
+    if math.isinf(end):
+        return end, 0.0
+    near = torch.tensor(end, dtype=dtype, device="cpu").item()
+    return near, end - near
+
+
+def _exp(x: Tensor, inside: Inside) -> Pair:
     # Bounded by an exponent whose exponential is finite in the dtype.
     limit = torch.finfo(x.dtype)
     power = x.clamp(max=math.log(limit.max) * (1 - limit.eps)).exp()
     return inside(inside.lower + power), x
 
 
-def _log(x: Tensor, inside: _Inside) -> Pair:
-    z = (inside(x) - inside.lower).log()
+def _log(x: Tensor, inside: Inside) -> Pair:
+    z = inside.above(inside(x)).log()
     return z, -z
 
 
-def _sigmoid(x: Tensor, inside: _Inside) -> Pair:
+def _sigmoid(x: Tensor, inside: Inside) -> Pair:
     width = inside.upper - inside.lower
     # The distance from the nearer end, w e⁻ˣ / (1 + e⁻ˣ), keeps its relative precision; halving
     # the exponent keeps it from vanishing before it has to.
@@ -373,9 +395,9 @@ def _sigmoid(x: Tensor, inside: _Inside) -> Pair:
     return z, math.log(width) + F.logsigmoid(x) + F.logsigmoid(-x)
 
 
-def _logit(x: Tensor, inside: _Inside) -> Pair:
+def _logit(x: Tensor, inside: Inside) -> Pair:
     x = inside(x)
-    above, below = x - inside.lower, inside.upper - x
+    above, below = inside.above(x), inside.below(x)
     log_above, log_below = above.log(), below.log()
     # In the middle of a wide interval the difference of logarithms would lose precision.
     # (Not minimum and maximum, whose gradients cancel where both ends are equally far.)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffeo.bijections.base import Bijection
 from diffeo.bijections.elementwise import sum_event
+from diffeo.bijections.fixed import Inside
 from diffeo.contexts import Context, as_shape, known_shape
 from diffeo.supports import Support
 
@@ -53,13 +54,18 @@ class SoftLog(Bijection):
         self.event_dim = len(self.event_shape)
         self.end, self.sign = float(end), 1.0 if upper is None else -1.0
         self.domain = Support(lower=self.end) if upper is None else Support(upper=self.end)
+        self._inside = Inside(self.domain)
         self.register_buffer("scale", torch.ones(self.event_shape))
 
     def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        v = self._distance(x) / self.scale
-        # An input on the end, or beyond it, is read as one just inside.
-        v = v.clamp(min=torch.finfo(x.dtype).tiny)
-        log_part = torch.log(-torch.expm1(-v))
+        # An input on the end, or beyond it, is read as the nearest number inside.
+        distance = self._distance(self._inside(x))
+        v = distance / self.scale
+        # Beside an end at 0 the quotient can be less than the dtype holds.
+        least = torch.finfo(x.dtype).tiny
+        tiny = v < least
+        log_part = torch.log(-torch.expm1(-v.clamp(min=least)))
+        log_part = torch.where(tiny, distance.log() - self.scale.log(), log_part)
         return self.sign * self.scale * (v + log_part), -sum_event(log_part, self.event_dim)
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:
@@ -69,13 +75,7 @@ class SoftLog(Bijection):
         return self._inside(x), sum_event(torch.nn.functional.logsigmoid(w), self.event_dim)
 
     def _distance(self, x: Tensor) -> Tensor:
-        return self.sign * (x - self.end)
-
-    def _inside(self, x: Tensor) -> Tensor:
-        """The nearest number inside, where rounding has put x on the end."""
-        end = torch.full_like(x, self.end)
-        beside = torch.nextafter(end, torch.full_like(x, self.sign * math.inf))
-        return torch.maximum(x, beside) if self.sign > 0 else torch.minimum(x, beside)
+        return self._inside.above(x) if self.sign > 0 else self._inside.below(x)
 
     def initialize(self, x: Tensor, context: Context = None) -> Tensor:
         """Takes the scale from x, over its batch dimensions.

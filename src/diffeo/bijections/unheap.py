@@ -75,13 +75,14 @@ class Unheap(Bijection):
 
     def _forward(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         first, last = self.edges[:, 0], self.edges[:, -1]
-        place = x - first
-        inside = (place >= 0) & (x < last)
-        level = torch.where(inside, place, 0.0).floor().clamp(max=LEVELS - 1).long()
+        inside = (x >= first) & (x < last)
+        # Not the floor of x − first, which can be rounded up to the next level.
+        begin = torch.where(inside, x, first).floor()
+        level = (begin - first).clamp(0, LEVELS - 1).long()
         left, right = self._interval(level)
         # Rounding can carry z to the next level.
         below = torch.nextafter(right, left)
-        z = torch.minimum(left + (place - level) * (right - left), below)
+        z = torch.minimum(left + (x - begin) * (right - left), below)
         return torch.where(inside, z, x), self._ladj(inside, right - left)
 
     def _inverse(self, z: Tensor, context: Context) -> tuple[Tensor, Tensor]:

@@ -99,8 +99,9 @@ class RationalQuadraticSpline(ScalarMap):
 
     def define(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """What `forward` is, by its formulas, in float64 where there is one."""
-        dtype, x, params = x.dtype, widen(x), widen(params)
+        # Before widening: what the dtype rounds an end to counts as that end.
         inside = (x >= self.lower) & (x <= self.upper)
+        dtype, x, params = x.dtype, widen(x), widen(params)
         knots_x, knots_z, slopes, raw = self._knots(params)
         part = self._bin(x, knots_x, knots_x, knots_z, slopes, raw)
         theta = (x.clamp(self.lower, self.upper) - part.left) / part.width
@@ -133,8 +134,9 @@ class RationalQuadraticSpline(ScalarMap):
 
     def define_inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """What `inverse` is, by its formulas, in float64 where there is one."""
-        dtype, z, params = z.dtype, widen(z), widen(params)
+        # Before widening: what the dtype rounds an end to counts as that end.
         inside = (z >= self.lower) & (z <= self.upper)
+        dtype, z, params = z.dtype, widen(z), widen(params)
         knots_x, knots_z, slopes, raw = self._knots(params)
         part = self._bin(z, knots_z, knots_x, knots_z, slopes, raw)
         y = (z.clamp(self.lower, self.upper) - part.bottom) / part.height
