@@ -23,6 +23,8 @@ import torch
 from sklearn.svm import SVC
 
 from benchmarks._conditions import conditions, tell
+from diffeo.cli.demo_images import LEVELS, MODEL, NAME, SIDE
+from diffeo.cli.demo_images import TRAINING as DEMO
 from diffeo.data.digits import digit_files
 from diffeo.data.images import Images
 from diffeo.image_model import ImageModel
@@ -36,26 +38,7 @@ from diffeo.train.evaluate import mean_and_error
 RESULTS = Path(__file__).parent / "results" / "classes.md"
 PICTURE = RESULTS.with_suffix(".png")
 CLASSES = tuple(str(digit) for digit in range(10))
-LEVELS, SIDE = 17, 8
-NAME = "flowpp"
-MODEL: dict[str, Any] = {
-    "couplings": (6, 0, 0),
-    "partition": "lattice",
-    "filters": 48,
-    "blocks": 1,
-    "components": 4,
-    "attention": False,
-    "dropout": 0.5,
-    "marginals": 20,
-    "logit": 0.0,
-}
-TRAINING: dict[str, Any] = {
-    "max_steps": 500,
-    "batch_size": 125,
-    "learning_rate": 3e-3,
-    "average": 0.99,
-    "evaluate_every": 25,
-}
+TRAINING: dict[str, Any] = {**DEMO, "max_steps": 500}
 """As `diffeo demo` has it, but longer."""
 TEMPERATURES = (1.0, 0.7)
 AIM = 0.8

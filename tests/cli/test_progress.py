@@ -2,8 +2,9 @@
 
 import math
 
-from diffeo.cli.console import Console, count, duration, estimate, number
+from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.progress import EVERY, Lines, progress_of
+from diffeo.quantities import counted, duration
 from diffeo.train import History
 
 
@@ -44,7 +45,7 @@ def test_figures_as_a_person_reads_them():
         "4 min 05 s",
         "1 h 02 min",
     ]
-    assert [count(1, "row"), count(12000, "row")] == ["1 row", "12,000 rows"]
+    assert [counted(1, "row"), counted(12000, "row")] == ["1 row", "12,000 rows"]
     assert [number(float(v)) for v in ("-inf", "nan")] == ["−∞", "not a number"]
     assert estimate(-1.0, 0.25) == "-1.0000 ± 0.2500"
     assert estimate(-1.0, None) == estimate(-1.0, float("nan")) == "-1.0000"

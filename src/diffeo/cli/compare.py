@@ -14,10 +14,11 @@ from diffeo.cli.compute import (
     prepare,
     scored,
 )
-from diffeo.cli.console import Console, count, estimate, number
+from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.image_figures import draws_for, scores_of
 from diffeo.cli.images import bits_of, class_of, read_for
+from diffeo.quantities import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +71,7 @@ def run(command: Compare, console: Console) -> None:
     rows = int(possible.sum())
     each = "an image" if noun == "image" else "a row"
     console.say(
-        f"{command.data}: log-likelihood of {count(rows, noun)}, nats {each}, higher is better:"
+        f"{command.data}: log-likelihood of {counted(rows, noun)}, nats {each}, higher is better:"
     )
     told = [
         [name, estimate(*mean), *_bits(found, mean[0]), "a lower bound" if bound else ""]
@@ -80,7 +81,7 @@ def run(command: Compare, console: Console) -> None:
     console.rows([*told, [*last, *_bits(found, difference), ""]])
     for name, lost in zip(names, impossible, strict=True):
         if lost:
-            console.say(f"{count(lost, noun)} impossible under {name} (−∞), left out above")
+            console.say(f"{counted(lost, noun)} impossible under {name} (−∞), left out above")
     console.say(_verdict(noun, names, difference, error, impossible))
     console.result = {
         "difference": difference,

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Computed
-from diffeo.cli.console import Console, count
+from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_data
 from diffeo.extras import missing
+from diffeo.quantities import counted
 
 if TYPE_CHECKING:
     import pandas
@@ -195,7 +196,7 @@ def pieces(
         if len(frame):
             yield frame
     if dropped:
-        console.note(f"{path}: {count(dropped, 'row')} left out, since a value is missing")
+        console.note(f"{path}: {counted(dropped, 'row')} left out, since a value is missing")
     if not kept:
         raise CommandError(f"{path}: a value is missing in every row")
 
@@ -209,9 +210,9 @@ def told_impossible(console: Console, path: Path, impossible: int, why: Sequence
     """Says what it means that rows score −∞, and what makes the first of them so."""
     if impossible:
         console.warn(
-            f"{path}: {count(impossible, 'row')} impossible under the model (log-likelihood −∞): a "
-            "category that training never saw, or a value beyond its column's bounds (diffeo info "
-            "shows them; diffeo train --bounds COLUMN=LOWER:UPPER sets wider ones)"
+            f"{path}: {counted(impossible, 'row')} impossible under the model (log-likelihood −∞): "
+            "a category that training never saw, or a value beyond its column's bounds (diffeo "
+            "info shows them; diffeo train --bounds COLUMN=LOWER:UPPER sets wider ones)"
         )
         for line in why:
             console.warn(line)

@@ -11,10 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from diffeo.quantities import counted, duration
-
-count = counted
-"""Commands say it by this name."""
+from diffeo.quantities import duration
 
 
 class Console:

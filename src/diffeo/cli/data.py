@@ -12,11 +12,12 @@ from shlex import quote
 from typing import Any
 
 from diffeo.cli.commands import Fetch
-from diffeo.cli.console import Console, count
+from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError, Terminated, mistakes
 from diffeo.cli.progress import EVERY
 from diffeo.data.home import HOME
 from diffeo.extras import require
+from diffeo.quantities import counted
 
 
 def run(command: Fetch, console: Console) -> None:
@@ -214,7 +215,7 @@ def _tell(
         [
             [
                 part,
-                count(told["images"], "image"),
+                counted(told["images"], "image"),
                 f"{'×'.join(map(str, told['shape']))}, {told['classes']} classes",
             ]
             for part, told in parts.items()

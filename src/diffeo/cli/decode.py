@@ -2,11 +2,12 @@
 
 from diffeo.cli.commands import Decode
 from diffeo.cli.compute import load_images, prepare
-from diffeo.cli.console import Console, count
+from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError
 from diffeo.cli.images import class_of
 from diffeo.cli.latents import read_latents
 from diffeo.cli.pictures import check_grid, check_out_images, write_pictures
+from diffeo.quantities import counted
 
 
 def run(command: Decode, console: Console) -> None:
@@ -27,7 +28,7 @@ def run(command: Decode, console: Console) -> None:
     pixels = model.decode(latents, classes if given is None else given)
     write_pictures(command.out, model, pixels, console, scale=scale)
     console.say(
-        f"{command.out}: {count(len(pixels), 'image')} of {'×'.join(map(str, model.shape))}"
+        f"{command.out}: {counted(len(pixels), 'image')} of {'×'.join(map(str, model.shape))}"
     )
     console.result = {
         "out": str(command.out),

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Demo
 from diffeo.cli.compute import check_seed, choose_device, need, set_threads
-from diffeo.cli.console import Console, count, duration
+from diffeo.cli.console import Console
 from diffeo.cli.demo_images import NAME, image_part, tell_images
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_out_folder, staged
 from diffeo.cli.progress import in_nats, progress_of
+from diffeo.quantities import counted, duration
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,7 +108,7 @@ def _train(
     torch.manual_seed(command.seed)
     model = create(features=SIDE * SIDE, **MODEL)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    console.note(f"training {MODEL['name']}: {count(parameters, 'parameter')}")
+    console.note(f"training {MODEL['name']}: {counted(parameters, 'parameter')}")
     settings: dict[str, Any] = TRAINING | (
         {} if command.max_steps is None else {"max_steps": command.max_steps}
     )
@@ -121,7 +122,7 @@ def _train(
         **settings,
     )
     console.note(
-        f"trained {count(history.steps[-1], 'step')} in {duration(history.seconds[-1])}; "
+        f"trained {counted(history.steps[-1], 'step')} in {duration(history.seconds[-1])}; "
         f"digits to choose by: {in_nats(history.best_validation, SIDE * SIDE)}"
     )
     return model, history

@@ -6,8 +6,9 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Demo
-from diffeo.cli.console import Console, count, duration, estimate
+from diffeo.cli.console import Console, estimate
 from diffeo.cli.progress import in_nats, progress_of
+from diffeo.quantities import counted, duration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +58,7 @@ def image_part(
     torch.manual_seed(command.seed)
     model = ImageModel.create(NAME, images["train"], levels=LEVELS, **MODEL)
     parameters = sum(parameter.numel() for parameter in model.density.parameters())
-    console.note(f"the same as images; training {NAME}: {count(parameters, 'parameter')}")
+    console.note(f"the same as images; training {NAME}: {counted(parameters, 'parameter')}")
     settings: dict[str, Any] = TRAINING | (
         {} if command.max_steps is None else {"max_steps": command.max_steps}
     )
@@ -73,7 +74,7 @@ def image_part(
         **settings,
     )
     console.note(
-        f"trained {count(history.steps[-1], 'step')} in {duration(history.seconds[-1])}; "
+        f"trained {counted(history.steps[-1], 'step')} in {duration(history.seconds[-1])}; "
         f"digits to choose by: {in_nats(history.best_validation, SIDE * SIDE, 'image')}"
     )
     evaluation = evaluate(model, images["test"])

@@ -2,11 +2,12 @@
 
 from diffeo.cli.commands import Encode
 from diffeo.cli.compute import load_images, prepare
-from diffeo.cli.console import Console, count
+from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_place
 from diffeo.cli.images import class_of, read_for
 from diffeo.cli.latents import check_form, write_latents
+from diffeo.quantities import counted
 
 
 def run(command: Encode, console: Console) -> None:
@@ -25,7 +26,7 @@ def run(command: Encode, console: Console) -> None:
     labels = () if images.labels is None else images.labels
     write_latents(command.out, latents, [images.classes[label] for label in labels])
     console.say(
-        f"{command.out}: latents of {count(len(latents), 'image')}, {latents.shape[1]:,} numbers "
+        f"{command.out}: latents of {counted(len(latents), 'image')}, {latents.shape[1]:,} numbers "
         "each"
     )
     console.result = {

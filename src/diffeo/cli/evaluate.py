@@ -17,10 +17,11 @@ from diffeo.cli.compute import (
     unit_of,
     why_impossible,
 )
-from diffeo.cli.console import Console, count, estimate, number
+from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.image_figures import bound_in_words, draws_for, evaluated, tell_bits
 from diffeo.cli.images import class_of, read_for
+from diffeo.quantities import counted
 
 if TYPE_CHECKING:
     from diffeo.image_model import ImageModel
@@ -58,7 +59,7 @@ def _of_images(
         model, images, console, samples=command.samples, draws=draws, seed=command.seed
     )
     console.say(
-        f"{command.data}: {count(evaluation.rows, 'image')} of {'×'.join(map(str, model.shape))}"
+        f"{command.data}: {counted(evaluation.rows, 'image')} of {'×'.join(map(str, model.shape))}"
     )
     console.say(f"bits/dim, lower is better ({bound_in_words(model, command.samples, draws)}):")
     tell_bits(console, config["name"], evaluation)
@@ -81,7 +82,8 @@ def _of_table(command: Evaluate, console: Console, table: "Table", config: dict[
     )
     density = table.density
     console.say(
-        f"{command.data}: {count(evaluation.rows, 'row')}, {count(evaluation.dimensions, 'column')}"
+        f"{command.data}: {counted(evaluation.rows, 'row')}, "
+        f"{counted(evaluation.dimensions, 'column')}"
     )
     console.say(f"log-likelihood, {unit_of(density)}, higher is better:")
     rows = [[config["name"], estimate(evaluation.log_likelihood, evaluation.standard_error)]]

@@ -5,8 +5,9 @@ import time
 from typing import TYPE_CHECKING
 
 from diffeo.cli.baselines import NAMES
-from diffeo.cli.console import Console, count, estimate, number
+from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.progress import EVERY
+from diffeo.quantities import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,4 +125,4 @@ def bound_in_words(model: "ImageModel", samples: int, draws: int) -> str:
     if model.density.exact:
         return "exact"
     which = "one-sample" if samples == 1 else f"{samples}-sample"
-    return f"upper bound: {which}, {count(draws, 'noise draw')} an image"
+    return f"upper bound: {which}, {counted(draws, 'noise draw')} an image"

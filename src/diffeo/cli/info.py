@@ -9,8 +9,9 @@ from typing import Any
 from diffeo.cli.baselines import NAMES
 from diffeo.cli.commands import Info
 from diffeo.cli.compute import check_finished
-from diffeo.cli.console import Console, count, duration, estimate, number
+from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.errors import CommandError
+from diffeo.quantities import counted, duration
 
 
 def run(command: Info, console: Console) -> None:
@@ -140,7 +141,7 @@ def _tell_training(training: Mapping[str, Any], console: Console, noun: str) -> 
     steps, seconds = training.get("steps"), training.get("seconds")
     if isinstance(steps, int) and isinstance(seconds, (int, float)):
         console.say(
-            f"trained on {count(training.get('rows', 0), noun)}: {count(steps, 'step')} "
+            f"trained on {counted(training.get('rows', 0), noun)}: {counted(steps, 'step')} "
             f"in {duration(seconds)}"
         )
     judged = training["validation"]
@@ -149,7 +150,7 @@ def _tell_training(training: Mapping[str, Any], console: Console, noun: str) -> 
     bound = ", a lower bound" if judged.get("bound") else ""
     each = "an image" if noun == "image" else "a row"
     console.say(
-        f"log-likelihood of {count(judged['rows'], f'held-out {noun}')}, nats {each}{bound}:"
+        f"log-likelihood of {counted(judged['rows'], f'held-out {noun}')}, nats {each}{bound}:"
     )
     rows = [["the model", estimate(judged["log_likelihood"], judged.get("standard_error"))]]
     compared, names = training.get("baselines") or {}, NAMES[noun]

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from diffeo.cli.console import Console, duration
+from diffeo.cli.console import Console
+from diffeo.quantities import duration
 
 if TYPE_CHECKING:
     from diffeo.train import History

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Report
 from diffeo.cli.compute import load_model, need, only_of_images, prepare
-from diffeo.cli.console import Console, count
+from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_data
 from diffeo.cli.images import class_of, learned_and_judged, read_for
 from diffeo.cli.split import split, unchanged
+from diffeo.quantities import counted
 
 if TYPE_CHECKING:
     import pandas
@@ -74,7 +75,7 @@ def _of_table(
     from diffeo.train.baselines import Baselines
     from diffeo.train.evaluate import baselines_of
 
-    console.note(f"{count(len(frame), 'row')} to judge by")
+    console.note(f"{counted(len(frame), 'row')} to judge by")
     simple = baselines_of(table)
     with mistakes():
         page = gather(
@@ -105,7 +106,7 @@ def _of_images(
     from diffeo.report.page import write_page
 
     judged = len(held_out.pixels)
-    console.note(f"{count(judged, 'image')} to judge by")
+    console.note(f"{counted(judged, 'image')} to judge by")
     with mistakes():
         page = gather_images(
             model,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Run, TrainImages
 from diffeo.cli.compute import load_images
-from diffeo.cli.console import Console, duration, estimate, number
+from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.errors import CommandError
 from diffeo.cli.image_figures import draws_for, evaluated
 from diffeo.cli.images import read_for
 from diffeo.cli.words import parse
+from diffeo.quantities import duration
 
 if TYPE_CHECKING:
     from diffeo.recipes import Recipe

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from diffeo.cli.columns import values
 from diffeo.cli.commands import Sample
 from diffeo.cli.compute import load_model, need, only_of_tables, prepare
-from diffeo.cli.console import Console, count
+from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_out_file
 from diffeo.cli.images import class_of
 from diffeo.cli.pictures import check_grid, check_out_images, write_pictures
+from diffeo.quantities import counted
 
 if TYPE_CHECKING:
     import pandas
@@ -50,7 +51,7 @@ def _images(command: Sample, console: Console, model: "ImageModel", seed: int) -
     given = class_of(model, command.given)
     pixels = model.sample(command.n, given, temperature=command.temperature, seed=seed)
     write_pictures(command.out, model, pixels, console)
-    told = f"{count(command.n, 'image')} of {'×'.join(map(str, model.shape))}"
+    told = f"{counted(command.n, 'image')} of {'×'.join(map(str, model.shape))}"
     console.say(f"{command.out}: {told}{_again(command, seed)}")
     console.result = {"out": str(command.out), "images": command.n, "class": given}
 
@@ -65,8 +66,10 @@ def _rows(command: Sample, console: Console, table: "Table", seed: int) -> None:
     with mistakes():
         frame = table.sample(command.n, given, temperature=command.temperature, seed=seed)
     if lost := _not_finite(frame):
-        console.warn(f"{count(lost, 'row')} of {len(frame):,} hold values too large for a number")
-    told = f"{count(len(frame), 'row')}, {count(frame.shape[1], 'column')}{_again(command, seed)}"
+        console.warn(f"{counted(lost, 'row')} of {len(frame):,} hold values too large for a number")
+    told = (
+        f"{counted(len(frame), 'row')}, {counted(frame.shape[1], 'column')}{_again(command, seed)}"
+    )
     if command.out is None:
         frame.to_csv(sys.stdout, index=False)
         console.note(told)

@@ -17,11 +17,12 @@ from diffeo.cli.compute import (
     unit_of,
     why_impossible,
 )
-from diffeo.cli.console import Console, count, number
+from diffeo.cli.console import Console, number
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_out_file
 from diffeo.cli.image_figures import scores_of
 from diffeo.cli.images import class_of, read_for
+from diffeo.quantities import counted
 
 if TYPE_CHECKING:
     from diffeo.image_model import ImageModel
@@ -68,7 +69,7 @@ def _check_threshold(
         console.note("--threshold 0: no percentile is below it, so nothing is flagged")
     elif command.threshold * known <= 1:
         console.note(
-            f"--threshold {command.threshold:g}: percentiles are parts of {count(known, noun)} "
+            f"--threshold {command.threshold:g}: percentiles are parts of {counted(known, noun)} "
             f"held out in training, so only {noun}s that score below all of those are flagged"
         )
 
@@ -153,7 +154,7 @@ def _of_table(command: Score, console: Console, table: "Table") -> None:
             found = [(float(scores[i]), int(numbers[i])) for i in lowest]
             strangest = heapq.nsmallest(STRANGEST, strangest + found)
             if rows // TOLD_EVERY > (rows - len(scores)) // TOLD_EVERY:
-                console.note(f"{count(rows, 'row')} scored ({console.elapsed})")
+                console.note(f"{counted(rows, 'row')} scored ({console.elapsed})")
     named = [(value, f"row {row}") for value, row in strangest]
     _tell(command, console, "row", unit_of(table.density), rows, total / rows, flagged, named)
     told_impossible(console, command.data, impossible, why)
@@ -180,12 +181,12 @@ def _tell(
     flagged: int,
     strangest: list[tuple[float, str]],
 ) -> None:
-    console.say(f"{command.out}: log-likelihood of {count(rows, noun)}, {unit}")
+    console.say(f"{command.out}: log-likelihood of {counted(rows, noun)}, {unit}")
     console.say(f"  mean {number(mean)}")
     shown = ", ".join(f"{name} ({number(value, 2)})" for value, name in strangest)
     console.say(f"  strangest: {shown}")
     if command.threshold is not None:
         console.say(
-            f"  flagged: {count(flagged, noun)} ({flagged / rows:.2%}) below the percentile "
+            f"  flagged: {counted(flagged, noun)} ({flagged / rows:.2%}) below the percentile "
             f"{command.threshold:g} of the {noun}s held out in training"
         )

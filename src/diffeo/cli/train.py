@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import TrainImages, Training
 from diffeo.cli.compute import need, prepare
-from diffeo.cli.console import Console, count, duration
+from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import staged
 from diffeo.cli.subject import Subject
@@ -16,6 +16,7 @@ from diffeo.cli.times import parse_time
 from diffeo.cli.train_images import OfImages
 from diffeo.cli.train_table import OfTable
 from diffeo.cli.unfinished import Unfinished, checkpoint_of, is_finished, logs_of
+from diffeo.quantities import counted, duration
 
 if TYPE_CHECKING:
     from diffeo.image_model import ImageModel
@@ -54,7 +55,7 @@ def run(command: Training, console: Console) -> None:
     subject.read()
     model = subject.create()
     parameters = sum(parameter.numel() for parameter in model.density.parameters())
-    console.note(f"{command.model}: {count(parameters, 'parameter')}")
+    console.note(f"{command.model}: {counted(parameters, 'parameter')}")
     if unfinished is None:
         _fit(subject, model, device, fit_options)
         return
@@ -172,7 +173,7 @@ def _tell(
 ) -> None:
     console, steps, seconds = subject.console, history.steps[-1], history.seconds[-1]
     console.say(
-        f"trained {count(steps, 'step')} in {duration(seconds)} "
+        f"trained {counted(steps, 'step')} in {duration(seconds)} "
         f"({history.rows_per_second:,.0f} {subject.noun}s/s): "
         f"{WHY.get(history.stopped, history.stopped)}; best weights: step {history.best_step:,}"
     )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.baselines import NAMES, warn_if_no_better
 from diffeo.cli.commands import TrainImages
-from diffeo.cli.console import count
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.image_figures import bound_in_words, draws_for, evaluated, tell_bits
 from diffeo.cli.images import learned_and_judged, read
@@ -20,6 +19,7 @@ from diffeo.cli.pictures import about_tiles, tiles
 from diffeo.cli.progress import progress_of
 from diffeo.cli.subject import Subject
 from diffeo.cli.unfinished import logs_of
+from diffeo.quantities import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,14 +83,14 @@ class OfImages(Subject):
         shape = "×".join(map(str, train.pixels.shape[1:]))
         classes = f", {len(train.classes)} classes" if train.classes else ""
         console.note(
-            f"{command.data}: {count(len(train.pixels), 'image')} of {shape}{classes} to learn "
-            f"from; {count(len(held_out.pixels), 'image')} {where}"
+            f"{command.data}: {counted(len(train.pixels), 'image')} of {shape}{classes} to learn "
+            f"from; {counted(len(held_out.pixels), 'image')} {where}"
         )
         if train.classes and not command.context:
             console.note("  the classes are not used; --context class models each")
         if len(train.pixels) < FEW_IMAGES:
             console.warn(
-                f"only {count(len(train.pixels), 'image')} to learn from: expect little of the "
+                f"only {counted(len(train.pixels), 'image')} to learn from: expect little of the "
                 "model"
             )
         greatest = int(train.pixels.max())
@@ -178,7 +178,7 @@ class OfImages(Subject):
     def tell(self, model: "ImageModel", evaluation: "Evaluation") -> None:
         """Bits/dim, and which bound they are."""
         self.console.say(
-            f"bits/dim of the {count(evaluation.rows, 'held-out image')}, lower is better "
+            f"bits/dim of the {counted(evaluation.rows, 'held-out image')}, lower is better "
             f"({bound_in_words(model, 1, draws_for(evaluation.rows))}):"
         )
         tell_bits(self.console, self.command.model, evaluation)

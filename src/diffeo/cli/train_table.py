@@ -9,12 +9,13 @@ from diffeo.cli.baselines import NAMES, warn_if_no_better
 from diffeo.cli.columns import bounds, kinds, names_among
 from diffeo.cli.commands import Train
 from diffeo.cli.compute import unit_of
-from diffeo.cli.console import count, estimate, number
+from diffeo.cli.console import estimate, number
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_data
 from diffeo.cli.progress import progress_of
 from diffeo.cli.split import split
 from diffeo.cli.subject import Subject
+from diffeo.quantities import counted
 
 if TYPE_CHECKING:
     from diffeo.data.columns import Columns
@@ -69,18 +70,19 @@ class OfTable(Subject):
                 held_out, without = columns.complete(held_out)
                 self._tell_missing(command.validation, without)
             columns.check_possible(held_out)
-            judged = f"{count(len(held_out), 'row')} of {command.validation} to judge by"
+            judged = f"{counted(len(held_out), 'row')} of {command.validation} to judge by"
         else:
             train, held_out = split(frame, command.seed)
-            judged = f"{count(len(held_out), 'row')} of them held out to judge by"
+            judged = f"{counted(len(held_out), 'row')} of them held out to judge by"
         console.note(
-            f"{command.data}: {count(len(frame), 'row')}, {count(len(known), 'column')}; {judged}"
+            f"{command.data}: {counted(len(frame), 'row')}, {counted(len(known), 'column')}; "
+            f"{judged}"
         )
         for line in _in_words(columns.describe()):
             console.note(f"  {line}")
         if len(train) < FEW_ROWS:
             console.warn(
-                f"only {count(len(train), 'row')} to learn from: expect little of the model"
+                f"only {counted(len(train), 'row')} to learn from: expect little of the model"
             )
         for line in columns.warnings(frame):
             console.warn(line)
@@ -138,7 +140,7 @@ class OfTable(Subject):
     def tell(self, model: "Table", evaluation: "Evaluation") -> None:
         """The log-likelihood beside simple models'."""
         self.console.say(
-            f"log-likelihood of the {count(evaluation.rows, 'held-out row')}, "
+            f"log-likelihood of the {counted(evaluation.rows, 'held-out row')}, "
             f"{unit_of(model.density)}, higher is better:"
         )
         figure = estimate(evaluation.log_likelihood, evaluation.standard_error)
@@ -166,7 +168,9 @@ class OfTable(Subject):
 
     def _tell_missing(self, path: Path, without: int) -> None:
         if without:
-            self.console.note(f"{path}: {count(without, 'row')} left out, since a value is missing")
+            self.console.note(
+                f"{path}: {counted(without, 'row')} left out, since a value is missing"
+            )
 
 
 def _in_words(described: list[tuple[str, str]]) -> list[str]:
