@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from diffeo.bijections.base import Bijection, Recompute
 from diffeo.bijections.memory import WrittenOut
 from diffeo.contexts import Context, Shape, as_shape
-from diffeo.scalars.affine import soft_bound
+from diffeo.numerics import widen
+from diffeo.scalars.affine import from_soft_bound, soft_bound
 
 
 class Standardize(Bijection):
@@ -135,8 +136,7 @@ class ActNorm(WrittenOut):
                 limit = 0.9 * self.log_scale_bound
                 log_scale = (-_scale(var).log()).clamp(-limit, limit)
                 self.loc.copy_(mean)
-                # The inverse of `soft_bound`.
-                self.raw_log_scale.copy_(log_scale / (1 - log_scale.abs() / self.log_scale_bound))
+                self.raw_log_scale.copy_(from_soft_bound(log_scale, self.log_scale_bound))
                 self.initialized.fill_(True)
         return super().initialize(x, context)
 
@@ -272,8 +272,7 @@ def _moments_of_data(
     if x.numel() == 0:
         raise ValueError(f"{owner}: initialize needs data, got shape {tuple(x.shape)}")
     # In single precision the variance of numbers around 1e-25 vanishes, and around 1e20 overflows.
-    # Apple's devices have no double precision.
-    return _moments(x if x.device.type == "mps" else x.double(), event_dim, shared)
+    return _moments(widen(x), event_dim, shared)
 
 
 def _scale(var: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def nice(
     """Additive couplings, then a learned scale for each element (NICE).
 
     z = e^s ⊙ (f₄ ∘ f₃ ∘ f₂ ∘ f₁)(x), each f_i adding to one half of the vector what a network makes
-    of the other.
+    of the other. The scales start where each element of the data has unit variance.
 
     Args:
         shape: (D,).

@@ -65,7 +65,8 @@ def nice(
 ) -> Flow:
     """Additive couplings of all pixels, then a learned scale for each (NICE).
 
-    The image is a vector to it; the options are those of its form for vectors.
+    The image is a vector to it; the options are those of its form for vectors, and the scales start
+    where each pixel of the data has unit variance.
 
     Args:
         shape: (channels, *space).

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffeo.numerics import widen
 from diffeo.scalars.base import ScalarMap
 
 _LOG_SIGMOID_OF_2 = -math.log1p(math.exp(-2.0))
@@ -58,6 +59,26 @@ class Scaling(ScalarMap):
         log_scale = soft_bound(params[..., 0], self.log_scale_bound)
         x = z * (-log_scale).exp()
         return x, (-log_scale).expand_as(x)
+
+    def params_from_data(self, x: Tensor) -> Tensor:
+        """Parameters that give each element unit variance, as far as 0.9 B allows.
+
+        Where x is constant they are 0: a scale of 1.
+
+        Args:
+            x: (N, *shape), data.
+        Shapes: out: (*shape, 1).
+
+        Raises:
+            ValueError: if there are no data.
+        """
+        if x.dim() == 0 or x.shape[0] == 0:
+            raise ValueError(f"Scaling: needs rows to start from, got shape {tuple(x.shape)}")
+        deviation = widen(x.detach()).std(0, correction=0)
+        log_scale = -torch.where(deviation > 0, deviation, 1.0).log()
+        limit = 0.9 * self.log_scale_bound
+        raw = from_soft_bound(log_scale.clamp(-limit, limit), self.log_scale_bound)
+        return raw.unsqueeze(-1)
 
     def extra_repr(self) -> str:
         """The bound."""
@@ -151,6 +172,11 @@ class SigmoidAffine(ScalarMap):
 def soft_bound(raw: Tensor, bound: float) -> Tensor:
     """a / (1 + |a| / B): near 0 the identity, inside (−B, B) everywhere, once differentiable."""
     return raw / (1 + raw.abs() / bound)
+
+
+def from_soft_bound(bounded: Tensor, bound: float) -> Tensor:
+    """The inverse of `soft_bound`: a of s = a / (1 + |a| / B), s inside (−B, B)."""
+    return bounded / (1 - bounded.abs() / bound)
 
 
 def _positive_bound(owner: str, bound: float) -> float:
