@@ -218,6 +218,11 @@ def multiscale(context: int) -> bj.Bijection:
     return bj.MultiScale((1, 4, 4), first, bj.Chain(bj.Squeeze(), bj.ActNorm((8, None, None))))
 
 
+def factored(context: int) -> bj.Bijection:
+    """A channel that leaves, and a coupling of the other two."""
+    return bj.FactorOut(1, image_coupling(bj.Channels((2, None)), sc.Affine(), context), dims=1)
+
+
 def variational(shape: tuple[int, ...]) -> bj.Bijection:
     """Noise of a flow that sees the vector."""
     halves = bj.Halves(shape[0])
@@ -400,6 +405,8 @@ BIJECTIONS = [
     fixed("Squeeze/volume", lambda: bj.Squeeze(3), (1, 2, 2, 4)),
     fixed("Flatten", lambda: bj.Flatten((2, 3)), (2, 3)),
     BijectionCase("MultiScale", multiscale, (1, 4, 4), BOTH),
+    BijectionCase("FactorOut", factored, (3, 3), BOTH),
+    fixed("FactorOut/volume", lambda: bj.FactorOut(2, bj.InvertibleConv(2, 3), 3), (4, 1, 2, 2)),
     fixed("Standardize", lambda: standardize((3,)), (3,)),
     fixed("ActNorm", lambda: bj.ActNorm((3,)), (3,)),
     fixed("ActNorm/shared", lambda: bj.ActNorm((2, None)), (2, 3)),

@@ -8,6 +8,7 @@ from diffeo.bijections.convolution import InvertibleConv
 from diffeo.bijections.coupling import Coupling
 from diffeo.bijections.dequantize import Dequantize, DequantizeRange
 from diffeo.bijections.elementwise import Elementwise
+from diffeo.bijections.factor_out import FactorOut
 from diffeo.bijections.fixed import (
     Exp,
     FixedAffine,
@@ -54,6 +55,7 @@ __all__ = [
     "DequantizeRange",
     "Elementwise",
     "Exp",
+    "FactorOut",
     "FixedAffine",
     "Flatten",
     "FrequencyDequantize",

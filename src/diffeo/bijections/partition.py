@@ -147,22 +147,27 @@ class Channels(Partition):
     """Keeps the first half of an image's channels and changes the others; `flip` swaps the two.
 
     Args:
-        shape: (C, *space). The first half has ⌊C/2⌋ channels; with one channel all is changed.
+        shape: (C, *space), None in it for extents of space that are free. The first half has ⌊C/2⌋
+            channels; with one channel all is changed.
         flip: keep the second half instead.
 
     Raises:
         TypeError: if the shape is not of whole numbers.
-        ValueError: if it isn't that of an image, a signal or a volume.
+        ValueError: if it isn't that of an image, a signal or a volume, or C is None.
     """
 
-    def __init__(self, shape: Sequence[int], flip: bool = False) -> None:
+    def __init__(self, shape: Sequence[int | None], flip: bool = False) -> None:
         super().__init__()
-        self.event_shape = (channels, *space) = _image("Channels", shape)
+        channels, *space = _ranked("Channels", as_shape("Channels", shape))
+        if channels is None:
+            raise ValueError(f"Channels: the number of channels must be known, got {tuple(shape)}")
+        self.event_shape = (channels, *space)
         self.cut, self.flip = channels // 2, flip and channels > 1
         self._sizes = [self.cut, channels - self.cut]
         self._axis = -len(self.event_shape)
         first, second = (self.cut, *space), (channels - self.cut, *space)
-        self.kept_shape, self.changed_shape = (second, first) if self.flip else (first, second)
+        parts = (second, first) if self.flip else (first, second)
+        self.kept_shape, self.changed_shape = parts  # type: ignore[assignment]
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The halves, the kept one first."""
@@ -297,10 +302,13 @@ class Lattice(Partition):
 
 
 def _image(owner: str, shape: Sequence[int]) -> tuple[int, ...]:
-    known = known_shape(owner, as_shape(owner, shape))
-    if not 2 <= len(known) <= 4:
-        raise ValueError(f"{owner}: expected a shape (channels, *space), got {known}")
-    return known
+    return known_shape(owner, _ranked(owner, as_shape(owner, shape)))
+
+
+def _ranked(owner: str, shape: Shape) -> Shape:
+    if not 2 <= len(shape) <= 4:
+        raise ValueError(f"{owner}: expected a shape (channels, *space), got {shape}")
+    return shape
 
 
 def _positive(owner: str, features: int) -> int:
