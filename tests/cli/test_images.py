@@ -44,6 +44,21 @@ def test_arrays_with_labels_and_few_levels(diffeo, empty):
     assert drawn.shape == (3, 1, SIDE, SIDE) and drawn.max() < 8
 
 
+def test_pictures_of_few_levels_are_read_again_as_they_were(diffeo, empty):
+    np.save("x.npy", make_images(40)[:, 0] // 50)
+    assert diffeo("train", "glow", "x.npy", "--levels", 6, "--out", "g", *QUICK).status == 0
+    for out in ("s", "s.npy"):
+        assert diffeo("sample", "g", "-n", 5, "--seed", 1, "--out", out).status == 0
+    scored = diffeo("score", "g", "s", "--out", "pictures.csv")
+    assert scored.status == 0 and "read as the 6 of the model" in scored.err
+    assert diffeo("score", "g", "s.npy", "--out", "array.csv").status == 0
+    of_pictures, of_array = (
+        Path(name).read_text().split("\n")[1:] for name in ("pictures.csv", "array.csv")
+    )
+    values = [[line.split(",")[1:] for line in lines if line] for lines in (of_pictures, of_array)]
+    assert len(values[0]) == 5 and values[0] == values[1]
+
+
 def test_evaluate_says_which_bound(diffeo, photos, of_classes):
     outcome = diffeo("evaluate", of_classes, photos)
     assert "bits/dim" in outcome.out and "one-sample" in outcome.out

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from diffeo.data.images import Images
     from diffeo.image_model import ImageModel
 
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+"""What the names of pictures end with."""
+
 
 def holds_images(path: Path) -> bool:
     """Whether what is there is images rather than a table; never raises.
@@ -33,7 +36,7 @@ def holds_images(path: Path) -> bool:
         return True
     if "-ubyte" in name or (name.endswith(".bin") and "batch" in name):
         return True
-    return name.endswith((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"))
+    return name.endswith(PICTURES)
 
 
 def _dimensions(path: Path) -> int:
@@ -175,6 +178,8 @@ def read_for(
     """
     import numpy as np
 
+    from diffeo.data.images import from_full_range
+
     color = {1: "grey", 3: "rgb"}.get(model.shape[0])
     with _settled():
         images = read(
@@ -186,6 +191,13 @@ def read_for(
             part=part,
             prefer=prefer,
         )
+    if int(images.pixels.max()) >= model.levels and _are_pictures(images):
+        console.note(
+            f"{path}: 256 levels of a picture are read as the {model.levels} of the model, the "
+            "darkest as the first and the brightest as the last"
+        )
+        pixels = from_full_range(images.pixels, model.levels)
+        images = dataclasses.replace(images, pixels=pixels)
     if model.classes and images.labels is None and given is None:
         raise CommandError(
             f"{path}: has no classes, and the model is conditioned on one; write --given "
@@ -219,6 +231,11 @@ def _settled() -> "Iterator[None]":
         raise
     except DataError as error:
         raise DataError(error.problem) from None
+
+
+def _are_pictures(images: "Images") -> bool:
+    """Whether they come from files of pictures, whose values are brightness, and not levels."""
+    return all(name.lower().endswith(PICTURES) for name in images.names)
 
 
 def _first(names: tuple[str, ...]) -> str:

@@ -263,6 +263,11 @@ def full_range(pixels: np.ndarray, levels: int) -> np.ndarray:
     return (pixels.astype(np.float32) * (255 / (levels - 1))).round().astype(np.uint8)
 
 
+def from_full_range(pixels: np.ndarray, levels: int) -> np.ndarray:
+    """Undoes `full_range`; what lies between two levels goes to the nearest."""
+    return (pixels.astype(np.float32) * ((levels - 1) / 255)).round().astype(np.uint8)
+
+
 def write_images(
     path: str | os.PathLike[str],
     pixels: np.ndarray,
