@@ -18,6 +18,7 @@ from diffeo.nets.causal import CausalNetwork
 from diffeo.nets.glow import GlowNet
 from diffeo.nets.made import MADE
 from diffeo.nets.mlp import MLP
+from diffeo.nets.wavenet import WaveNet
 from diffeo.supports import Support
 from tests.properties.draws import SCALE, context_for, points, redraw
 
@@ -452,6 +453,14 @@ def made(name: str, features: int, num_params: int, **options) -> CausalCase:
     )
 
 
+def sound_net(name: str, length: int = 6, **options) -> CausalCase:
+    """An example of a WaveNet."""
+    options = {"layers": 4, "residual": 6, **options}
+    return CausalCase(
+        f"WaveNet/{name}", lambda context: WaveNet(2, context=context, length=length, **options)
+    )
+
+
 CAUSAL = [
     made("forward", 4, 2),
     made("reverse", 4, 3, order="reverse"),
@@ -459,4 +468,8 @@ CAUSAL = [
     made("residual", 4, 2, hidden=(10, 10), residual=True),
     made("one-layer", 3, 1, hidden=(7,)),
     made("one-feature", 1, 2),
+    sound_net("plain", skip=4),
+    sound_net("wide", width=3, exit="linear", weight_norm=True, gate=5),
+    sound_net("short-cycle", skip=8, cycle=2, layers=6, gate=5),
+    sound_net("one-sample", length=1),
 ]

@@ -16,6 +16,7 @@ from diffeo.density import Density, Flow
 from diffeo.mixture import Mixture
 from diffeo.models import IMAGE_MODELS as IMAGE_REGISTRY
 from diffeo.models import MODELS as REGISTRY
+from diffeo.models import SOUND_MODELS as SOUND_REGISTRY
 from diffeo.nets.made import MADE
 from tests.catalogue import BOTH, CONTEXT, autoregressive, conditioner, coupling
 from tests.properties.draws import SCALE, context_for, points, redraw
@@ -303,6 +304,56 @@ DISCRETE_IMAGES = [
         dequantization="variational",
         noise={"filters": 4, "blocks": 1, "components": 2, "couplings": 2},
     ),
+]
+
+SMALL_SOUNDS: dict[str, Any] = {
+    "transforms": 2,
+    "layers": 3,
+    "cycle": 2,
+    "residual": 6,
+    "components": 3,
+    "hop": 2,
+}
+"""Options that make a model of sounds small, those of them that it has."""
+
+SMALL_WAVEGLOW: dict[str, Any] = {
+    "group": 4,
+    "flows": 2,
+    "early_every": 1,
+    "skip": 6,
+    "overlap": 2,
+}
+"""The same of WaveGlow, two of whose channels leave after the first flow."""
+
+
+def sound_model(
+    model: str,
+    label: str = "",
+    shape: tuple[int, ...] = (1, 6),
+    local: tuple[int, int] | None = None,
+    **options: Any,
+) -> DensityCase:
+    """An example of a named model of sounds; its context is a vector, and local features if any."""
+    own = SOUND_REGISTRY[model].options
+    chosen = {key: value for key, value in SMALL_SOUNDS.items() if key in own} | options
+
+    def build(features: int, context: int) -> Density:
+        parts = {"mel": local, "speaker": (context,)} if local else context or None
+        return diffeo.create(model, shape=shape, context=parts, **chosen)
+
+    return DensityCase(f"{model}/{label or 'sound'}", build, (CONTEXT,) if local else BOTH, model)
+
+
+SOUNDS = [
+    sound_model("wavenet"),
+    sound_model("wavenet", "gaussian", head="gaussian", skip=None, bits=8, local=(2, 3)),
+    sound_model("wavenet", "mu-law", head="mu-law", bits=3, width=3),
+    sound_model("maf"),
+    sound_model("maf", "local", local=(2, 4), width=3, normalization="none", base="normal"),
+    sound_model("iaf"),
+    sound_model("iaf", "layers", layers=(1, 2), skip=4, scalar="sigmoid_affine", weight_norm=True),
+    sound_model("waveglow", shape=(1, 8), **SMALL_WAVEGLOW),
+    sound_model("waveglow", "local", shape=(1, 8), local=(2, 4), **SMALL_WAVEGLOW),
 ]
 
 MIXED = [DensityCase("maf/mixed-columns", of_mixed_columns, BOTH, "maf")]

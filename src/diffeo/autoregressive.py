@@ -7,11 +7,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, Normal
 
-from diffeo.contexts import Context
+from diffeo.contexts import Context, ContextArgument, as_context_shape
 from diffeo.density import Density
 from diffeo.draws import Noise
 from diffeo.gaussian_mixture import draw_mixture, mixture_log_density
-from diffeo.nets.causal import CausalNetwork, outside_graph
+from diffeo.nets.causal import CausalNetwork, outside_graph, tell_steps
+from diffeo.nets.wavenet import WaveNetStepperInC
+from diffeo.nets.wavenet_kernel import HeadInC
 from diffeo.scalars.affine import soft_bound
 from diffeo.supports import LINE, Support
 
@@ -23,6 +25,9 @@ class Head(nn.Module, ABC):
     support: Support = LINE
     reparameterized: bool = False
     discrete: bool = False
+    numbers: int = 0
+    """Of noise that a draw takes, where that is drawn before the parameters are known, for all
+    positions at once; 0 where it isn't."""
 
     @abstractmethod
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
@@ -35,6 +40,18 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def distribution(self, params: Tensor) -> Distribution:
         """The same as a `torch.distributions.Distribution` of batch shape (*,)."""
+
+    def noise(self, source: Noise) -> Tensor:
+        """What draws start from, (*source.size, numbers)."""
+        raise NotImplementedError(f"{type(self).__name__}: noise is not drawn by itself")
+
+    def place(self, params: Tensor, noise: Tensor, temperature: float) -> Tensor:
+        """Draws from noise: (*, num_params) and (*, numbers) → (*,)."""
+        raise NotImplementedError(f"{type(self).__name__}: noise is not drawn by itself")
+
+    def in_c(self) -> HeadInC | None:
+        """What draws the same in C, if anything does."""
+        return None
 
 
 class GaussianMixtureHead(Head):
@@ -87,26 +104,50 @@ class AutoregressiveDensity(Density):
     Args:
         net: causal network with the head's number of parameters a value.
         head: the family of the factors.
+        context: shape, or shapes by name, of what the density is conditioned on, at the door. None:
+            whatever the network needs.
+        context_net: module applied once a call to the context; the network sees what it gives.
 
     Raises:
-        ValueError: if the network gives another number of parameters than the head takes.
+        ValueError: if the network gives another number of parameters than the head takes, or takes
+            another context.
     """
 
-    def __init__(self, net: CausalNetwork, head: Head) -> None:
+    def __init__(
+        self,
+        net: CausalNetwork,
+        head: Head,
+        *,
+        context: ContextArgument = None,
+        context_net: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         if net.num_params != head.num_params:
             raise ValueError(
                 f"AutoregressiveDensity: the head takes {head.num_params} parameters, "
                 f"the network gives {net.num_params}"
             )
-        self.net, self.head = net, head
-        self.event_shape, self.context_shape = net.event_shape, net.context_shape
+        declared = as_context_shape(context)
+        self.context_shape = net.context_shape if declared is None else declared
+        if context_net is None and self.context_shape != net.context_shape:
+            raise ValueError(
+                f"AutoregressiveDensity: declared context {self.context_shape}, but the network "
+                f"takes {net.context_shape}"
+            )
+        self.net, self.head, self.context_net = net, head, context_net
+        self.event_shape = net.event_shape
         self.support, self.reparameterized = head.support, head.reparameterized
 
     def conditionals(self, x: Tensor, context: Context = None) -> Distribution:
         """The distribution of every value given those of x before it; batch shape that of x."""
         x, context = self._admit(x, context)
         return self.head.distribution(self.net(x, context).to(x.dtype))
+
+    def _prepare(self, context: Context) -> Context:
+        # A context network meets whole numbers as they are: they may be classes for it to look up.
+        if self.context_net is not None and context is not None:
+            context = self.context_net(context)
+        return super()._prepare(context)
 
     def _log_prob(self, x: Tensor, context: Context) -> Tensor:
         log_prob = self.head.log_prob(x, self.net(x, context).to(x.dtype))
@@ -158,15 +199,28 @@ class AutoregressiveDensity(Density):
         generator: Generator | None,
         score: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        state = self.net.stepper(batch, context)
+        state, told = self.net.stepper(batch, context), self.head.in_c()
+        if told is not None and isinstance(state, WaveNetStepperInC) and state.draws(told):
+            source = Noise((positions, *batch, 1), torch.float32, torch.device("cpu"), generator)
+            drawn = state.draw(told, temperature, self.head.noise(source))
+            x = self.net.from_positions(drawn.movedim(0, -2))
+            return x, self._log_prob(x, context) if score else None
         values: Tensor | None = None
-        drawn: list[Tensor] = []
+        noise: Tensor | None = None
+        solved: list[Tensor] = []
         total: Tensor | None = None
-        for _ in range(positions):
+        for position in range(positions):
             params, state = state.step(values)
-            values = self.head.sample(params, temperature, generator)
-            drawn.append(values)
+            if self.head.numbers:
+                if noise is None:
+                    size = (positions, *params.shape[:-1])
+                    noise = self.head.noise(Noise(size, params.dtype, params.device, generator))
+                values = self.head.place(params, noise[position], temperature)
+            else:
+                values = self.head.sample(params, temperature, generator)
+            solved.append(values)
             if score:
                 log_prob = self.head.log_prob(values, params).sum(-1)
                 total = log_prob if total is None else total + log_prob
-        return self.net.from_positions(torch.stack(drawn, dim=-2)), total
+            tell_steps(position + 1, positions)
+        return self.net.from_positions(torch.stack(solved, dim=-2)), total

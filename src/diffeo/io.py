@@ -61,6 +61,7 @@ def save(
     *,
     columns: Sequence[Mapping[str, Any]] | None = None,
     images: Mapping[str, Any] | None = None,
+    sounds: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     reference: Mapping[str, Tensor] | None = None,
     overwrite: bool = False,
@@ -77,6 +78,7 @@ def save(
         directory: where; made with its parents.
         columns: the table the model was trained on, as `diffeo.data.Columns.to_json` gives it.
         images: what its images are: the names of their classes.
+        sounds: what its sounds are: rate, speakers, mel settings, segment.
         training: what to keep about the training: settings, results. Numbers that are not finite
             become null.
         reference: tensors that scores are compared with, in a file of their own.
@@ -87,7 +89,7 @@ def save(
             (and is not empty), if it holds something else than a model, or if it can't be written.
     """
     directory = Path(directory)
-    config = _config_of(model, columns, images, training)
+    config = _config_of(model, columns, images, sounds, training)
     _check_target(directory, overwrite)
     files = {WEIGHTS: model.state_dict()} | ({REFERENCE: dict(reference)} if reference else {})
     tensors = {
@@ -167,6 +169,7 @@ def _config_of(
     model: Density,
     columns: Sequence[Mapping[str, Any]] | None,
     images: Mapping[str, Any] | None,
+    sounds: Mapping[str, Any] | None,
     training: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     described = getattr(model, "config", None)
@@ -181,6 +184,7 @@ def _config_of(
         "arguments": dict(described["arguments"]),
         "columns": None if columns is None else list(columns),
         **({} if images is None else {"images": dict(images)}),
+        **({} if sounds is None else {"sounds": dict(sounds)}),
         "training": None if training is None else finite(training),
         "versions": {
             "diffeo": _own_version(),
@@ -333,8 +337,9 @@ def _check_config(path: Path, config: Any) -> None:
         "training": (dict, type(None)),
         "versions": dict,
     }
-    if "images" in config:
-        kinds["images"] = (dict, type(None))
+    for key in ("images", "sounds"):
+        if key in config:
+            kinds[key] = (dict, type(None))
     for key, kind in kinds.items():
         if key not in config or not isinstance(config[key], kind):
             found = f"got {config[key]!r}" if key in config else "it is missing"

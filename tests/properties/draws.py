@@ -120,7 +120,10 @@ def context_for(
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
 ):
-    """A context of a declared shape, or shapes by name; None where none is declared."""
+    """A context of a declared shape, or shapes by name; None where none is declared.
+
+    A free extent is 1.
+    """
     if shape is None:
         return None
     if isinstance(shape, dict):
@@ -129,4 +132,5 @@ def context_for(
             for i, (name, s) in enumerate(shape.items())
         }
     generator = torch.Generator().manual_seed(3000 + seed)
-    return torch.randn(*batch, *shape, generator=generator, dtype=torch.float64).to(dtype)
+    known = (1 if extent is None else extent for extent in shape)
+    return torch.randn(*batch, *known, generator=generator, dtype=torch.float64).to(dtype)

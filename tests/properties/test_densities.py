@@ -5,13 +5,13 @@ import torch
 
 import diffeo
 from diffeo.density import Flow
-from tests.densities import ALL, DISCRETE, DISCRETE_IMAGES, IMAGES, MIXED, MODELS
+from tests.densities import ALL, DISCRETE, DISCRETE_IMAGES, IMAGES, MIXED, MODELS, SOUNDS
 from tests.properties import density_checks as checks
 from tests.properties.matrix import cells
 from tests.tolerances import tolerance
 
 DOUBLE = (torch.float64,)
-EVERYTHING = [*ALL, *DISCRETE, *MIXED, *IMAGES, *DISCRETE_IMAGES]
+EVERYTHING = [*ALL, *DISCRETE, *MIXED, *IMAGES, *DISCRETE_IMAGES, *SOUNDS]
 FLOWS = [case for case in EVERYTHING if isinstance(case.make(max(case.contexts)), Flow)]
 NAMES = ("case", "context", "dtype")
 every = pytest.mark.parametrize(NAMES, cells(EVERYTHING))
@@ -94,7 +94,7 @@ def test_importance_weighting(case, context, dtype):
     checks.check_importance_weighting(*made(case, context, dtype))
 
 
-@pytest.mark.parametrize(NAMES, cells([*MODELS, *DISCRETE, *IMAGES, *DISCRETE_IMAGES]))
+@pytest.mark.parametrize(NAMES, cells([*MODELS, *DISCRETE, *IMAGES, *DISCRETE_IMAGES, *SOUNDS]))
 def test_saved_and_loaded(case, context, dtype, tmp_path):
     density, x, contexts = made(case, context, dtype)
     expected = checks.score(density, x, contexts)

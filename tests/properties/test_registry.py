@@ -13,7 +13,7 @@ from diffeo.autoregressive import Head
 from diffeo.bijections.base import Bijection
 from diffeo.bijections.partition import Partition
 from diffeo.density import Density
-from diffeo.models import IMAGE_MODELS, MODELS
+from diffeo.models import IMAGE_MODELS, MODELS, SOUND_MODELS
 from diffeo.nets.causal import CausalNetwork
 from diffeo.scalars.base import ScalarMap
 from tests import catalogue, densities
@@ -49,6 +49,7 @@ EXAMPLES = [
     *densities.ALL,
     *densities.DISCRETE,
     *densities.MIXED,
+    *densities.SOUNDS,
 ]
 
 
@@ -83,7 +84,11 @@ def test_every_class_is_in_the_catalogue(kind):
 
 
 def test_every_named_model_is_in_the_catalogue():
-    for registry, cases in ((MODELS, densities.MODELS), (IMAGE_MODELS, densities.IMAGES)):
+    for registry, cases in (
+        (MODELS, densities.MODELS),
+        (IMAGE_MODELS, densities.IMAGES),
+        (SOUND_MODELS, densities.SOUNDS),
+    ):
         missing = sorted(set(registry) - {entry.model for entry in cases})
         assert registry and not missing, f"no example in tests/densities.py: {missing}"
 
@@ -93,7 +98,7 @@ def test_names_are_unique():
         entry.name
         for entry in (
             *(*catalogue.BIJECTIONS, *densities.ALL, *densities.DISCRETE, *densities.MIXED),
-            *(*densities.IMAGES, *densities.DISCRETE_IMAGES),
+            *(*densities.IMAGES, *densities.DISCRETE_IMAGES, *densities.SOUNDS),
         )
     ]
     assert len(set(names)) == len(names)

@@ -7,7 +7,7 @@ import torch
 
 import diffeo
 from tests.catalogue import BIJECTIONS
-from tests.densities import ALL, DISCRETE, DISCRETE_IMAGES, IMAGES, MIXED, MODELS
+from tests.densities import ALL, DISCRETE, DISCRETE_IMAGES, IMAGES, MIXED, MODELS, SOUNDS
 from tests.properties import tracing
 from tests.properties.draws import context_for, redraw
 from tests.properties.matrix import cells
@@ -16,7 +16,7 @@ from tests.tolerances import tolerance
 pytestmark = pytest.mark.traced
 SINGLE, DOUBLE = (torch.float32,), (torch.float64,)
 NAMES = ("case", "context", "dtype")
-SCORED = [*ALL, *DISCRETE, *MIXED, *IMAGES, *DISCRETE_IMAGES]
+SCORED = [*ALL, *DISCRETE, *MIXED, *IMAGES, *DISCRETE_IMAGES, *SOUNDS]
 
 
 def made(case, context, dtype, n=4):
@@ -31,9 +31,10 @@ def exact(case) -> bool:
 # Every named model by itself in every run; other options of them in the whole matrix.
 FIRST = [case for case in MODELS if "/" not in case.name]
 FIRST += [case for case in IMAGES if case.name.endswith("/image")]
+FIRST += [case for case in SOUNDS if case.name.endswith("/sound")]
 OTHERS = [
     case
-    for case in [*MODELS, *DISCRETE, *MIXED, *IMAGES, *DISCRETE_IMAGES]
+    for case in [*MODELS, *DISCRETE, *MIXED, *IMAGES, *DISCRETE_IMAGES, *SOUNDS]
     if case not in FIRST and "/" in case.name
 ]
 COMPILED = [

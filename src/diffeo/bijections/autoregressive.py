@@ -11,8 +11,9 @@ from diffeo.bijections.elementwise import sum_event
 from diffeo.bijections.jacobi import JacobiSolution, iterate
 from diffeo.contexts import Context, select_context
 from diffeo.native import InverseInC, is_plain
-from diffeo.nets.causal import CausalNetwork, outside_graph
+from diffeo.nets.causal import CausalNetwork, outside_graph, tell_steps
 from diffeo.nets.made import MADE, StepperInC
+from diffeo.nets.wavenet import WaveNet, WaveNetStepperInC
 from diffeo.scalars.base import ScalarMap
 from diffeo.scalars.in_c import inverse_in_c
 from diffeo.solvers import has_values, is_traced
@@ -32,8 +33,9 @@ class Autoregressive(Bijection):
 
     The forward direction is one parallel pass of the network. There are two ways back. "step" goes
     through the positions with the network's stepper: arithmetic of about one parallel pass, in many
-    small operations, or in one function in C for a `MADE` and affine maps and splines in float32 on
-    a CPU (`diffeo.nets.made_kernel`). "jacobi" corrects all positions at once until they are off by
+    small operations, or in one function in C for a `MADE` or a `WaveNet` and affine maps and
+    splines in float32 on a CPU (`diffeo.nets.made_kernel`, `diffeo.nets.wavenet_kernel`).
+    "jacobi" corrects all positions at once until they are off by
     `diffeo.bijections.jacobi.ROUNDINGS` roundings at most, in a few parallel passes; events for
     which that does not come to an end are stepped through. "auto" does so, and gives up sooner,
     where steps are slow: of many operations, and for events at most as many as positions.
@@ -169,7 +171,7 @@ class Autoregressive(Bijection):
         by_position = self.net.to_positions(z)
         state = self.net.stepper(self._batch(z), context)
         inverse = self._inverse_in_c(z)
-        if isinstance(state, StepperInC) and inverse is not None:
+        if isinstance(state, (StepperInC, WaveNetStepperInC)) and inverse is not None:
             x, log_slopes = state.invert(by_position, inverse)
             return self.net.from_positions(x), log_slopes.sum((-2, -1))
         values: Tensor | None = None
@@ -180,13 +182,17 @@ class Autoregressive(Bijection):
             values, log_slope = self.scalar.inverse(position, params.to(z.dtype))
             solved.append(values)
             slopes.append(log_slope)
+            tell_steps(len(solved), by_position.shape[-2])
         x = self.net.from_positions(torch.stack(solved).movedim(0, -2))
         return x, torch.stack(slopes).sum((0, -1))
 
     def _inverse_in_c(self, z: Tensor) -> Sequence[InverseInC] | None:
         """What inverts the scalar map where the whole walk can be made in C."""
         at_hand = z.dtype == torch.float32 and z.device.type == "cpu" and is_plain(z)
-        fits = at_hand and isinstance(self.net, MADE) and self.net.steps_in_c
+        fits = at_hand and isinstance(self.net, (MADE, WaveNet)) and self.net.steps_in_c
+        # A network of codes has to make them of each sample.
+        if fits and isinstance(self.net, WaveNet) and self.net.levels:
+            return None
         return inverse_in_c(self.scalar) if fits else None
 
     def _with_implicit_gradient(self, x: Tensor, z: Tensor, context: Context) -> Tensor:

@@ -1,10 +1,19 @@
 """The named models: one function each, which builds a density out of the parts."""
 
-# Importing them enters them into MODELS and IMAGE_MODELS.
-from diffeo.models import autoregressive, coupling, gaussian, images, lowrank  # noqa: F401
+# Importing them enters them into MODELS, IMAGE_MODELS and SOUND_MODELS.
+from diffeo.models import (  # noqa: F401
+    autoregressive,
+    coupling,
+    gaussian,
+    images,
+    lowrank,
+    sounds,
+    waveglow,
+)
 from diffeo.models.registry import (
     IMAGE_MODELS,
     MODELS,
+    SOUND_MODELS,
     ModelEntry,
     create,
     describe_models,
@@ -15,6 +24,7 @@ from diffeo.models.registry import (
 __all__ = [
     "IMAGE_MODELS",
     "MODELS",
+    "SOUND_MODELS",
     "ModelEntry",
     "create",
     "describe_models",

@@ -65,9 +65,11 @@ def front(
         TypeError: if an entry of `supports` is not one.
         ValueError: if a value is out of range, or both levels and supports are given.
     """
-    known = known_shape(name, shape)
     if quantized.levels is not None and supports is not None:
         raise ValueError(f"{name}: give either levels or supports")
+    if quantized.levels is None and supports is None and not standardize and marginals is None:
+        return []
+    known = known_shape(name, shape)
     parts = continuous(name, known, quantized)
     if supports is not None and (onto := onto_line(name, features_of(name, shape), supports)):
         parts.append(onto)

@@ -50,12 +50,15 @@ class ModelEntry:
 
 
 MODELS: dict[str, ModelEntry] = {}
-"""Every named model of vectors. One that is neither here nor in `IMAGE_MODELS` does not exist:
-saving, the command line and the tests look nowhere else.
+"""Every named model of vectors. One that is neither here nor in `IMAGE_MODELS` or `SOUND_MODELS`
+does not exist: saving, the command line and the tests look nowhere else.
 """
 
 IMAGE_MODELS: dict[str, ModelEntry] = {}
 """Every named model of images, signals and volumes: of shape (channels, *space)."""
+
+SOUND_MODELS: dict[str, ModelEntry] = {}
+"""Every named model of sounds: of shape (1, time), time None where it is free."""
 
 
 def register(
@@ -64,17 +67,18 @@ def register(
     reference: str,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     images: bool = False,
+    sounds: bool = False,
     logit: float | bool = 0.0,
 ) -> Callable[[Callable[..., Density]], Callable[..., Density]]:
-    """Enters a constructor into `MODELS`, or into `IMAGE_MODELS` if it is one of images.
+    """Enters a constructor into `MODELS`, or `IMAGE_MODELS` or `SOUND_MODELS` if it is of those.
 
     The first line of its docstring becomes the summary.
     """
+    models = SOUND_MODELS if sounds else IMAGE_MODELS if images else MODELS
 
     def enter(build: Callable[..., Density]) -> Callable[..., Density]:
         summary = (inspect.getdoc(build) or "").split("\n", 1)[0]
-        entry = ModelEntry(name, build, summary, reference, presets or {}, logit)
-        (IMAGE_MODELS if images else MODELS)[name] = entry
+        models[name] = ModelEntry(name, build, summary, reference, presets or {}, logit)
         return build
 
     return enter
@@ -83,18 +87,29 @@ def register(
 def find(name: str, shape: Shape = (None,)) -> ModelEntry:
     """The entry of that name for events of that shape.
 
+    A shape of two extents may be that of a signal or that of a sound; no name is of both.
+
     Raises:
         ValueError: if there is none; the message names the nearest.
     """
-    own, other = (MODELS, IMAGE_MODELS) if len(shape) < 2 else (IMAGE_MODELS, MODELS)
+    kinds = [MODELS if len(shape) < 2 else IMAGE_MODELS]
+    kinds += [SOUND_MODELS] if len(shape) == 2 and shape[0] == 1 else []
+    own = {known: entry for models in kinds for known, entry in models.items()}
     if name in own:
         return own[name]
-    if name in other:
-        kind = "vectors, features=D" if other is MODELS else "images, shape=(channels, *space)"
+    others = [what for what, models in _KINDS if name in models]
+    if others:
         got = "" if shape == (None,) else f"; got shape {shape}"
-        raise ValueError(f"{name}: models {kind}{got}{_there_are(name, own)}")
-    known = {**MODELS, **IMAGE_MODELS}
+        raise ValueError(f"{name}: models {' and '.join(others)}{got}{_there_are(name, own)}")
+    known = {**MODELS, **IMAGE_MODELS, **SOUND_MODELS}
     raise ValueError(f"no model is called {name!r}{_there_are(name, known)}")
+
+
+_KINDS = (
+    ("vectors, features=D", MODELS),
+    ("images, shape=(channels, *space)", IMAGE_MODELS),
+    ("sounds, shape=(1, None)", SOUND_MODELS),
+)
 
 
 def create(
@@ -119,12 +134,15 @@ def create(
     `levels` or `supports`, `standardize` and `marginals` put maps in front of any flow, in this
     order; those that are set from data are set when training begins (`initialize`).
 
-    Several names have two forms, one of vectors and one of images, with options of their own.
+    Several names have two forms, one of vectors and one of images or sounds, with options of their
+    own.
 
     Args:
-        name: one of `diffeo.models.MODELS`, which `describe_models()` lists.
+        name: one of `diffeo.models.MODELS`, `IMAGE_MODELS` and `SOUND_MODELS`, which
+            `describe_models()` lists.
         features: D, for vectors; short for shape=(D,).
-        shape: event shape; (channels, *space), with one to three dimensions of space, for images.
+        shape: event shape; (channels, *space), with one to three dimensions of space, for images;
+            (1, samples) for sounds, (1, None) for those of any length.
         context: number of features of the context, its shape, or a dict of shapes by name; None for
             none.
         preset: name of a set of the paper's settings; `options` override it.
@@ -210,17 +228,21 @@ def create(
 def describe_models(name: str | None = None) -> str:
     """What models there are, or what one is: summary, reference, presets and options, as text.
 
-    Of a name that has a form for vectors and one for images both are described.
+    Of a name that has a form for vectors and one for images or sounds both are described.
     """
     if name is None:
-        kinds = {"Vectors:": MODELS, "Images, signals and volumes:": IMAGE_MODELS}
+        kinds = {
+            "Vectors:": MODELS,
+            "Images, signals and volumes:": IMAGE_MODELS,
+            "Sounds:": SOUND_MODELS,
+        }
         width = max(len(known) for models in kinds.values() for known in models)
         lines = []
         for kind, models in kinds.items():
             lines += ["", kind]
             lines += [f"  {known:<{width}}  {entry.summary}" for known, entry in models.items()]
         return "\n".join(lines[1:])
-    forms = [models[name] for models in (MODELS, IMAGE_MODELS) if name in models]
+    forms = [models[name] for _, models in _KINDS if name in models]
     return "\n\n".join(map(_described, forms or [find(name)]))
 
 

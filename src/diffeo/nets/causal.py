@@ -1,12 +1,14 @@
 """The contract of causal networks, which run in parallel or position by position."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from torch import Tensor, nn
 
 from diffeo.contexts import Context, ContextShape, Shape
-from diffeo.solvers import is_compiled
+from diffeo.solvers import is_compiled, is_traced
 
 MOST_IN_GRAPH = 8
 """Positions beyond which steps are not recorded in a graph that is being compiled."""
@@ -19,6 +21,41 @@ def outside_graph(positions: int) -> bool:
     `torch.compiler.disable`: the graph breaks around it, and it runs as it does eagerly.
     """
     return positions > MOST_IN_GRAPH and is_compiled()
+
+
+Watcher = Callable[[int, int], None]
+_WATCHER: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watch_steps(watcher: Watcher) -> Iterator[None]:
+    """Has long walks within the block told of, as they go: so that their progress can be shown.
+
+    Args:
+        watcher: called as watcher(done, all) with numbers of steps, of each walk by itself, at
+            least once a walk and never more often than once a step. What it raises ends the walk.
+
+    Example:
+        >>> import diffeo
+        >>> model = diffeo.create("wavenet", shape=(1, None), layers=2, residual=4)
+        >>> with watch_steps(lambda done, steps: print(done, "of", steps)):
+        ...     x = model.double().sample(event_shape=(1, 2))
+        1 of 2
+        2 of 2
+    """
+    token = _WATCHER.set(watcher)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
+
+
+def tell_steps(done: int, steps: int) -> None:
+    """Tells who is watching, if anybody is, how far a walk has come."""
+    # A graph that is being captured has no progress, and can't look up who is watching.
+    watcher = None if is_traced() else _WATCHER.get()
+    if watcher is not None:
+        watcher(done, steps)
 
 
 class Stepper(ABC):
