@@ -83,7 +83,7 @@ $(VENV)/.installed-app: pyproject.toml constraints.txt
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(MAKE_VENV)
-	$(PIP_INSTALL) -e ".[app,dev]"
+	$(PIP_INSTALL) -e ".[app,audio,dev]"
 	@touch $(VENV)/.installed-app $@
 
 # The other libraries that benchmarks compare with, wanted by nobody else.

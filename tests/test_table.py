@@ -176,7 +176,7 @@ def test_fit_and_evaluate_take_frames(table, frame):
     assert abs(evaluation.log_likelihood - table.log_prob(frame).mean()) < 0.3
     with pytest.raises(TypeError, match="give neither"):
         evaluate(table, frame, context=frame)
-    with pytest.raises(TypeError, match="a Density, a Table or an ImageModel"):
+    with pytest.raises(TypeError, match="a Density, a Table, an ImageModel or a SoundModel"):
         evaluate(frame, frame)
 
 

@@ -15,6 +15,7 @@ from diffeo.density import Density
 from diffeo.image_model import ImageModel
 from diffeo.io import ModelFileError
 from diffeo.models.registry import create
+from diffeo.sound_model import SoundModel
 
 if TYPE_CHECKING:
     import pandas
@@ -247,19 +248,20 @@ def density_for(name: str, columns: Columns, **options: Any) -> Density:
 
 
 def save(
-    model: Density | Table | ImageModel,
+    model: Density | Table | ImageModel | SoundModel,
     directory: str | os.PathLike[str],
     *,
     training: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Writes a model to a folder, whole or not at all: a density, or one of a table or of images.
+    """Writes a model to a folder, whole or not at all: a density, or one of a table and its like.
 
-    The files are `config.json` and `model.safetensors`, and for a table or images
+    The files are `config.json` and `model.safetensors`, and for a table, images or sounds
     `reference.safetensors`.
 
     Args:
-        model: one that `diffeo.create`, `Table.create`, `ImageModel.create` or `load` made.
+        model: one that `diffeo.create`, `Table.create`, `ImageModel.create`, `SoundModel.create` or
+            `load` made.
         directory: where; made with its parents.
         training: what to keep about the training: settings, results.
         overwrite: whether to replace a model that is there.
@@ -271,12 +273,12 @@ def save(
     if isinstance(model, Density):
         io.save(model, directory, training=training, overwrite=overwrite)
         return
-    of_images = isinstance(model, ImageModel)
     io.save(
         model.density,
         directory,
-        columns=None if of_images else model.columns.to_json(),
-        images={"classes": list(model.classes)} if of_images else None,
+        columns=model.columns.to_json() if isinstance(model, Table) else None,
+        images={"classes": list(model.classes)} if isinstance(model, ImageModel) else None,
+        sounds=model.to_json() if isinstance(model, SoundModel) else None,
         training=training,
         reference=model.reference,
         overwrite=overwrite,
@@ -285,8 +287,8 @@ def save(
 
 def load(
     directory: str | os.PathLike[str], device: str | torch.device = "cpu"
-) -> Density | Table | ImageModel:
-    """The model of a folder, in evaluation mode: a `Table` or `ImageModel` where it was one.
+) -> Density | Table | ImageModel | SoundModel:
+    """The model of a folder, in evaluation mode: a `Table` or its like where it was one.
 
     No code of the folder is run, and the global random state stays as it was.
 
@@ -300,10 +302,12 @@ def load(
     """
     config = io.read_config(directory)
     density = io.load(directory, device)
-    model: Table | ImageModel
+    model: Table | ImageModel | SoundModel
     try:
         if config.get("images") is not None:
             model = ImageModel(density, [str(name) for name in config["images"]["classes"]])
+        elif config.get("sounds") is not None:
+            model = SoundModel.from_json(density, config["sounds"])
         elif config["columns"] is not None:
             model = Table(density, Columns.from_json(config["columns"]))
         else:

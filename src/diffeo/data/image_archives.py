@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from diffeo.data.errors import DataError
+from diffeo.data.folders import in_order, listing
 from diffeo.data.image_arrays import is_array, open_arrays
 from diffeo.data.image_files import SUFFIXES as PICTURES
-from diffeo.data.image_files import in_order, listing
 from diffeo.data.image_pieces import (
     PARTS,
     Archive,

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from diffeo.data.errors import DataError
-from diffeo.data.image_files import allocated, listing
+from diffeo.data.folders import listing
+from diffeo.data.image_files import allocated
 from diffeo.data.image_pieces import (
     AT_ONCE,
     PARTS,

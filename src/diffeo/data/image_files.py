@@ -1,8 +1,5 @@
 """Pictures in files of their own, PNG, JPEG and their like: which there are, and their pixels."""
 
-import os
-import re
-import stat
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffeo.data.errors import DataError, NoPart
-from diffeo.data.messages import listed
+from diffeo.data.errors import DataError
+from diffeo.data.folders import in_order, part_of, walk
 from diffeo.data.text import one_line
 from diffeo.extras import require
 from diffeo.quantities import counted
@@ -29,11 +26,6 @@ Progress = Callable[[int, int], None]
 """Is told how many there are done, and of how many."""
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-_PARTS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 _ORIENTATION = 0x0112  # the tag of EXIF
 _UPRIGHT = {
     2: "FLIP_LEFT_RIGHT",
@@ -76,9 +68,9 @@ def find_pictures(folder: Path, part: str | None = None) -> Pictures:
     Raises:
         DataError: if there are none, there is no such part, or a folder can't be read.
     """
-    prefix, notes = _part_of(folder, part)
+    prefix, notes = part_of(folder, part, SUFFIXES)
     root = folder / prefix
-    found = sorted(_walk(root), key=in_order)
+    found = sorted(walk(root), key=in_order)
     pictures = [name for name in found if name.lower().endswith(SUFFIXES)]
     if not pictures:
         raise DataError(
@@ -184,70 +176,6 @@ def allocated(shape: tuple[int, ...]) -> np.ndarray:
             "memory, more than there is",
             "; choose a smaller --image-size, or fewer images",
         ) from None
-
-
-def in_order(name: str) -> tuple[Any, ...]:
-    """What to sort names by: as one counts, so that "2.png" comes before "10.png"."""
-    words = re.split(r"(\d+)", name)
-    return [int(word) if i % 2 else word for i, word in enumerate(words)], name
-
-
-def _part_of(folder: Path, part: str | None) -> tuple[str, list[str]]:
-    """The subfolder of a part of the data, "" if there are no parts, and what to say of it."""
-    names = [name for name in listing(folder) if _is_seen(name)]
-    parts = {_PARTS[name.lower()]: name for name in names if name.lower() in _PARTS}
-    parts = {key: name for key, name in parts.items() if (folder / name).is_dir()}
-    if part is not None:
-        if part not in parts:
-            raise NoPart(
-                f"{folder}: has no subfolder of the part {part!r}; make one, or leave the part out"
-            )
-        return parts[part], []
-    # Any other folder, and any picture beside them, makes them classes like others.
-    if not parts or any(
-        (folder / name).is_dir() or name.lower().endswith(SUFFIXES)
-        for name in names
-        if name not in parts.values()
-    ):
-        return "", []
-    found = [word for word in dict.fromkeys(_PARTS.values()) if word in parts]
-    return parts[found[0]], [f"the parts are {listed(found)}: {found[0]} is read"]
-
-
-def _is_seen(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
-
-
-def listing(folder: Path) -> list[str]:
-    """The names in a folder.
-
-    Raises:
-        DataError: if it can't be read.
-    """
-    try:
-        return os.listdir(folder)
-    except OSError as error:
-        raise DataError(f"{folder}: can't be read: {error.strerror}") from None
-
-
-def _walk(root: Path) -> Iterator[str]:
-    """The files below a folder, also those in linked folders; those that are hidden are not."""
-
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename}: can't be read: {error.strerror}")
-
-    seen: set[tuple[int, int]] = set()
-    for folder, inside, files in os.walk(root, onerror=refuse, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:  # a link that leads back
-            inside.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        inside[:] = sorted(name for name in inside if _is_seen(name))
-        for name in files:
-            path = Path(folder, name)
-            if _is_seen(name) and not stat.S_ISFIFO(path.lstat().st_mode):
-                yield path.relative_to(root).as_posix()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from diffeo.density import Density
 from diffeo.supports import Support, each
 from diffeo.train.baselines import Baselines
 from diffeo.train.evaluate import score
-from diffeo.train.inputs import Examples
+from diffeo.train.inputs import Examples, move
 from diffeo.train.pixels import LARGEST_TABLE, IndependentPixels
 
 AT_ONCE = 2**18
@@ -48,7 +48,7 @@ def reference(model: Density, train: Examples, held_out: Examples | None) -> dic
 
 def _simple(model: Density, train: Examples) -> Baselines | IndependentPixels | None:
     elements = train.x[0].numel()
-    context, weights = _cpu(train.context), _cpu(train.weights)
+    context, weights = move(train.context, torch.device("cpu")), _cpu(train.weights)
     if train.x.dim() == 2:
         supports = each(model.support, elements)
         return Baselines.fit(train.x.cpu(), supports, context=context, weights=weights)
