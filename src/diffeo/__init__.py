@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from diffeo.image_model import ImageModel
     from diffeo.mixture import Mixture
     from diffeo.models.registry import create, describe_models
+    from diffeo.sound_model import SoundModel
     from diffeo.table import Table, load, save
+    from diffeo.train.distill import distill
 
 _HOME = {
     "Bijection": "diffeo.bijections.base",
@@ -30,13 +32,15 @@ _HOME = {
     "Mixture": "diffeo.mixture",
     "create": "diffeo.models.registry",
     "describe_models": "diffeo.models.registry",
+    "distill": "diffeo.train.distill",
+    "SoundModel": "diffeo.sound_model",
     "Table": "diffeo.table",
     "load": "diffeo.table",
     "save": "diffeo.table",
 }
 _MODULES = (
     "bases", "bijections", "cli", "data", "image_model", "io", "mixture", "models", "nets",
-    "objectives", "report", "scalars", "solvers", "table", "train",
+    "objectives", "report", "scalars", "solvers", "sound_model", "table", "train",
 )  # fmt: skip
 
 __all__ = [
@@ -47,10 +51,12 @@ __all__ = [
     "ImageModel",
     "Inverse",
     "Mixture",
+    "SoundModel",
     "Table",
     "__version__",
     "create",
     "describe_models",
+    "distill",
     "load",
     "save",
 ]

@@ -31,7 +31,13 @@ def train():
     import diffeo.train
 
 
-for act in (train, lambda: read_table(__file__), digits):
+def distill():
+    import diffeo
+
+    diffeo.distill  # noqa: B018
+
+
+for act in (train, distill, lambda: read_table(__file__), digits):
     try:
         act()
     except ImportError as error:
@@ -45,6 +51,7 @@ def test_extras_are_imported_late_and_missed_politely(tmp_path):
     run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert run.stdout.splitlines() == [
         "[]",
+        'diffeo.train needs the app extra: pip install "diffeo[app]"',
         'diffeo.train needs the app extra: pip install "diffeo[app]"',
         'diffeo.data needs the app extra: pip install "diffeo[app]"',
         'diffeo.data.digits needs the app extra: pip install "diffeo[app]"',

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,12 +24,7 @@ from diffeo.train.inputs import (
     model_dtype,
 )
 from diffeo.train.pixels import IndependentPixels
-from diffeo.train.tabular import encoded
-
-if TYPE_CHECKING:
-    import diffeo.data.images
-    import diffeo.image_model
-    import diffeo.table
+from diffeo.train.tabular import Whole, encoded
 
 
 @dataclass(frozen=True)
@@ -73,8 +68,8 @@ class Evaluation:
 
 
 def score(
-    model: "Density | diffeo.table.Table | diffeo.image_model.ImageModel",
-    x: "Rows | diffeo.data.images.Images",
+    model: Density | Whole,
+    x: Rows,
     context: Any = None,
     *,
     samples: int = 1,
@@ -119,8 +114,8 @@ def score(
 
 
 def evaluate(
-    model: "Density | diffeo.table.Table | diffeo.image_model.ImageModel",
-    x: "Rows | diffeo.data.images.Images",
+    model: Density | Whole,
+    x: Rows,
     context: Any = None,
     *,
     weights: Any = None,
@@ -238,7 +233,7 @@ def mean_and_error(values: Tensor, weights: Any = None) -> tuple[float, float]:
 
 
 def baselines_of(
-    table: "diffeo.table.Table | diffeo.image_model.ImageModel",
+    table: Whole,
 ) -> Baselines | IndependentPixels | None:
     """The simple models that were fitted to what the model was trained on, if recorded."""
     prefix = "baselines."

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -19,12 +19,7 @@ from diffeo.train.plan import Options, make_plan
 from diffeo.train.processes import Processes
 from diffeo.train.reference import reference
 from diffeo.train.resume import Checkpoints, identify
-from diffeo.train.tabular import encoded
-
-if TYPE_CHECKING:
-    import diffeo.data.images
-    import diffeo.image_model
-    import diffeo.table
+from diffeo.train.tabular import Whole, encoded
 
 INITIALIZATION_ROWS = 10_000
 """The most rows that `initialize` is shown, unless they are short."""
@@ -37,11 +32,11 @@ ON_DEVICE_BYTES = 2**30
 
 
 def fit(
-    model: "Density | diffeo.table.Table | diffeo.image_model.ImageModel",
-    x: "Rows | diffeo.data.images.Images",
+    model: Density | Whole,
+    x: Rows,
     *,
     context: Any = None,
-    validation: "Rows | diffeo.data.images.Images | float | tuple[Any, ...] | None" = None,
+    validation: Rows | float | tuple[Any, ...] | None = None,
     weights: Any = None,
     max_steps: int | None = None,
     max_epochs: int | None = None,
@@ -92,10 +87,10 @@ def fit(
 
     Args:
         model: any density with parameters; its data-dependent parts are set from the data first
-            (`initialize`). Or a `Table`, for data frames that hold context and weights too, or an
-            `ImageModel`, for images; these end with what their scores are compared with
-            (`reference`).
-        x: rows, as a tensor, an array or a data frame; or images.
+            (`initialize`). Or a `Table`, for data frames that hold context and weights too, an
+            `ImageModel`, for images, or a `SoundModel`, for sounds, of which segments are rows;
+            these end with what their scores are compared with (`reference`).
+        x: rows, as a tensor, an array or a data frame; or images; or sounds.
         context: rows of what the model is conditioned on, or a dict of those.
         validation: held-out rows; (rows, context) for a conditioned model, (rows, context, weights)
             for weighted ones; or the fraction of x to hold out. None: a tenth, at most 10,000 rows.

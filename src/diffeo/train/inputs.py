@@ -11,7 +11,9 @@ from diffeo.contexts import Context, Shape, describe, describe_context, matches
 from diffeo.density import Density
 
 Rows = Any
-"""A tensor, an array or a data frame: a row an example."""
+"""A tensor, an array or a data frame: a row an example. Or what a model of a table, of images or of
+sounds takes: a frame, `Images`, `Sounds`.
+"""
 Data = tuple[Tensor, Context]
 """Rows as a tensor, and their context."""
 

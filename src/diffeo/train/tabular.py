@@ -1,8 +1,18 @@
-"""Tables and images where densities are expected: they are encoded as their model says."""
+"""Tables, images and sounds where densities are expected: encoded as their model says."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 from diffeo.density import Density
+
+if TYPE_CHECKING:
+    import diffeo.image_model
+    import diffeo.sound_model
+    import diffeo.table
+
+Whole = Union[
+    "diffeo.table.Table", "diffeo.image_model.ImageModel", "diffeo.sound_model.SoundModel"
+]
+"""Models that know what the numbers of their density mean."""
 
 
 def encoded(
@@ -10,13 +20,13 @@ def encoded(
 ) -> tuple[Density, Any, Any, Any]:
     """The density itself, rows, context and weights, out of a `Table` and a frame.
 
-    Or out of an `ImageModel` and images.
+    Or out of an `ImageModel` and images, or a `SoundModel` and sounds, whose segments are rows.
 
     What is a density already goes with its data as it is.
 
     Raises:
-        TypeError: if the model is neither, or context or weights are given beside a frame that
-            holds them.
+        TypeError: if the model is none of these, or context or weights are given beside data that
+            hold them.
         DataError: if the data are not such as the model was made for.
     """
     if isinstance(model, Density):
@@ -24,7 +34,8 @@ def encoded(
     rows_of, density = getattr(model, "rows", None), getattr(model, "density", None)
     if rows_of is None or not isinstance(density, Density):
         raise TypeError(
-            f"{owner}: expected a Density, a Table or an ImageModel, got {type(model).__name__}"
+            f"{owner}: expected a Density, a Table, an ImageModel or a SoundModel, got "
+            f"{type(model).__name__}"
         )
     if context is not None or weights is not None:
         raise TypeError(
