@@ -122,7 +122,8 @@ def pictures():
 @pytest.fixture(autouse=True)
 def _without_pictures(request, monkeypatch):
     if "pictures" not in request.fixturenames:
-        monkeypatch.setattr("diffeo.cli.train_table.OfTable.draw", lambda *arguments: None)
+        for subject in ("train_table.OfTable", "train_sounds.OfSounds"):
+            monkeypatch.setattr(f"diffeo.cli.{subject}.draw", lambda *arguments: None)
 
 
 @pytest.fixture

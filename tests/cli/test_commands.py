@@ -11,7 +11,7 @@ import torch
 
 import diffeo as library
 from diffeo.cli.split import split
-from diffeo.models import IMAGE_MODELS, MODELS
+from diffeo.models import IMAGE_MODELS, MODELS, SOUND_MODELS
 from tests.cli.conftest import QUICK, make_table
 
 FILES = {
@@ -278,8 +278,8 @@ def test_info_of_a_trained_model_of_images(diffeo, empty):
 
 
 def test_models_lists_all(diffeo):
-    vectors, _, images, _ = diffeo("models").out.split("\n\n")
-    for part, known in ((vectors, MODELS), (images, IMAGE_MODELS)):
+    vectors, _, images, _, sounds, _ = diffeo("models").out.split("\n\n")
+    for part, known in ((vectors, MODELS), (images, IMAGE_MODELS), (sounds, SOUND_MODELS)):
         lines = [line for line in part.splitlines() if not line.startswith(" ")]
         assert [line.split(" ")[0] for line in lines] == list(known)
 
@@ -289,7 +289,7 @@ def test_info_works_on_a_model_saved_from_python(diffeo, empty):
     outcome = diffeo("info", "m")
     assert outcome.status == 0 and "event shape" in outcome.out
     mistake = diffeo("sample", "m", "-n", 1, "--out", "s.csv").mistake
-    assert "trained neither on a table nor on images" in mistake
+    assert "trained on no table, images or sounds" in mistake
 
 
 def test_demo_runs_and_runs_again(diffeo, empty):

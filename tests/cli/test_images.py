@@ -137,7 +137,7 @@ def test_models_of_other_images_can_not_be_compared(
         (of_classes, of_five_bits, "of images of 1×8×8 and 1×4×4"),
         ("plain", "dark", "256 levels and 128 levels"),
         (of_classes, "plain", "a class and no class"),
-        (of_classes, trained, "one is a model of a table"),
+        (of_classes, trained, "one is a model of images and the other of a table"),
     ):
         mistake = diffeo("compare", first, second, photos).mistake
         assert said in mistake and "can't be compared" in mistake

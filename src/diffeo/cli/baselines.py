@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 NAMES = {
     "row": {"gaussian": "full-covariance Gaussian", "independent": "independent columns"},
     "image": {"gaussian": "full-covariance Gaussian", "independent": "independent pixels"},
+    "clip": {"independent": "independent samples", "flac": "FLAC"},
 }
-"""What the simple models of `diffeo.train.baselines` are called beside rows, and beside images."""
+"""What the simple models of `diffeo.train.baselines` are called, and FLAC, by what is beside."""
 
 
 def warn_if_no_better(console: Console, evaluation: "Evaluation", noun: str = "row") -> None:

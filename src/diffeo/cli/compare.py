@@ -13,6 +13,7 @@ from diffeo.cli.compute import (
     pieces,
     prepare,
     scored,
+    what_of,
 )
 from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.errors import CommandError, mistakes
@@ -53,9 +54,15 @@ def run(command: Compare, console: Console) -> None:
     elif isinstance(first, ImageModel) and isinstance(second, ImageModel):
         found = _of_images(command, console, (first, config), (second, other))
     else:
+        kinds = [what_of(model) for model in (first, second)]
+        if kinds[0] == kinds[1]:
+            raise CommandError(
+                "compare: is for models of tables and of images; of sounds, diffeo evaluate tells "
+                "the bits a sample of each"
+            )
         raise CommandError(
-            f"{command.first} and {command.second}: one is a model of a table and the other of "
-            "images, so their log-likelihoods can't be compared"
+            f"{command.first} and {command.second}: one is a model of {kinds[0]} and the other of "
+            f"{kinds[1]}, so their log-likelihoods can't be compared"
         )
     noun, (a, b) = found.noun, found.both
     possible = a.isfinite() & b.isfinite()

@@ -1,6 +1,7 @@
 """What commands share when they compute: threads, devices, models and their tables."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from diffeo.data.columns import Columns, Encoded
     from diffeo.density import Density
     from diffeo.image_model import ImageModel
+    from diffeo.sound_model import SoundModel
     from diffeo.table import Table
 
 
@@ -91,8 +93,10 @@ def prepare(command: Computed, console: Console) -> str:
     return choose_device(command.device, console)
 
 
-def load_model(folder: Path, device: str) -> "tuple[Table | ImageModel, dict[str, Any]]":
-    """A model of a table or of images, and the whole configuration.
+def load_model(
+    folder: Path, device: str
+) -> "tuple[Table | ImageModel | SoundModel, dict[str, Any]]":
+    """A model of a table, of images or of sounds, and the whole configuration.
 
     Raises:
         ModelFileError: if the folder is not a model.
@@ -107,8 +111,8 @@ def load_model(folder: Path, device: str) -> "tuple[Table | ImageModel, dict[str
     model = load(folder, device)
     if isinstance(model, Density):
         raise CommandError(
-            f"{folder}: the model was trained neither on a table nor on images, so its elements "
-            "have no names; use it from Python: diffeo.load"
+            f"{folder}: the model was trained on no table, images or sounds, so its elements have "
+            "no names; use it from Python: diffeo.load"
         )
     return model, config
 
@@ -123,8 +127,45 @@ def load_images(folder: Path, device: str) -> "tuple[ImageModel, dict[str, Any]]
 
     model, config = load_model(folder, device)
     if not isinstance(model, ImageModel):
-        raise CommandError(f"{folder}: is a model of a table, and this command is for images")
+        raise CommandError(
+            f"{folder}: is a model of {what_of(model)}, and this command is for images"
+        )
     return model, config
+
+
+def load_sounds(folder: Path, device: str) -> "tuple[SoundModel, dict[str, Any]]":
+    """A model of sounds, as `load_model`.
+
+    Raises:
+        CommandError: if it is a model of something else, too.
+    """
+    from diffeo.sound_model import SoundModel
+
+    model, config = load_model(folder, device)
+    if not isinstance(model, SoundModel):
+        raise CommandError(
+            f"{folder}: is a model of {what_of(model)}, and this command is for sounds"
+        )
+    return model, config
+
+
+def what_of(model: "Table | ImageModel | SoundModel") -> str:
+    """What a model is of: a table, images or sounds."""
+    from diffeo.image_model import ImageModel
+    from diffeo.sound_model import SoundModel
+
+    if isinstance(model, SoundModel):
+        return "sounds"
+    return "images" if isinstance(model, ImageModel) else "a table"
+
+
+def is_of_sounds(folder: Path) -> bool:
+    """Whether a folder says that it holds a model of sounds; never raises."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return config.get("sounds") is not None
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def only_of_tables(command: Computed, *options: str) -> None:
@@ -143,6 +184,24 @@ def only_of_images(command: Computed, *options: str) -> None:
         CommandError: naming the first of them.
     """
     _refuse(command, options, "is for images, and the model is of a table")
+
+
+def not_of_sounds(command: Computed, *options: str) -> None:
+    """Refuses options that were given though they mean nothing to a model of sounds.
+
+    Raises:
+        CommandError: naming the first of them.
+    """
+    _refuse(command, options, "is not for sounds, and the model is of sounds")
+
+
+def only_of_sounds(command: Computed, *options: str) -> None:
+    """Refuses options that were given though they are for sounds, and the model is of others.
+
+    Raises:
+        CommandError: naming the first of them.
+    """
+    _refuse(command, options, "is for sounds, and the model is of something else")
 
 
 def _refuse(command: Computed, options: Sequence[str], why: str) -> None:

@@ -1,4 +1,4 @@
-"""`diffeo evaluate`: how likely a trained model finds the rows of a table, or images."""
+"""`diffeo evaluate`: how likely a trained model finds the rows of a table, images or sounds."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,7 @@ from diffeo.cli.commands import Evaluate
 from diffeo.cli.compute import (
     load_model,
     need,
+    not_of_sounds,
     only_of_images,
     only_of_tables,
     pieces,
@@ -21,10 +22,16 @@ from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.image_figures import bound_in_words, draws_for, evaluated, tell_bits
 from diffeo.cli.images import class_of, read_for
+from diffeo.cli.sound_figures import in_clips, judged, of_what
+from diffeo.cli.sound_figures import tell_bits as tell_bits_of_sounds
+from diffeo.cli.sound_figures import warn_if_no_better as warn_if_no_better_than_independent
+from diffeo.cli.sounds import read_for as read_sounds_for
+from diffeo.cli.sounds import speaker_of
 from diffeo.quantities import counted
 
 if TYPE_CHECKING:
     from diffeo.image_model import ImageModel
+    from diffeo.sound_model import SoundModel
     from diffeo.table import Table
     from diffeo.train import Evaluation
 
@@ -38,8 +45,11 @@ def run(command: Evaluate, console: Console) -> None:
     device = prepare(command, console)
     model, config = load_model(command.model, device)
     from diffeo.image_model import ImageModel
+    from diffeo.sound_model import SoundModel
 
-    if isinstance(model, ImageModel):
+    if isinstance(model, SoundModel):
+        _of_sounds(command, console, model, config)
+    elif isinstance(model, ImageModel):
         _of_images(command, console, model, config)
     else:
         _of_table(command, console, model, config)
@@ -72,6 +82,23 @@ def _of_images(
         "samples": command.samples,
         "draws": draws,
     }
+
+
+def _of_sounds(
+    command: Evaluate, console: Console, model: "SoundModel", config: dict[str, Any]
+) -> None:
+    not_of_sounds(command, "drop_missing", "samples", "draws")
+    given = speaker_of(model, command.given, required=False)
+    sounds = read_sounds_for(
+        model, config, command.data, console, part=command.part, prefer="test", given=given
+    )
+    with mistakes():
+        evaluation, _ = judged(model, sounds, console)
+    console.say(f"{command.data}: {in_clips(evaluation)} at {model.rate:,} Hz")
+    console.say(f"bits a sample, lower is better ({of_what(evaluation)}):")
+    tell_bits_of_sounds(console, config["name"], evaluation)
+    warn_if_no_better_than_independent(console, evaluation)
+    console.result = {"model": config["name"], **evaluation.to_dict()}
 
 
 def _of_table(command: Evaluate, console: Console, table: "Table", config: dict[str, Any]) -> None:

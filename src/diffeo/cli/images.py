@@ -1,22 +1,25 @@
 """Images that commands read: which data are images, of which part, size and class."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError
 from diffeo.cli.files import check_data
 from diffeo.cli.progress import EVERY
-from diffeo.cli.split import split_images
+from diffeo.cli.split import OnlyOne, split_images
 
 if TYPE_CHECKING:
     from diffeo.data.images import Images
     from diffeo.image_model import ImageModel
 
+T = TypeVar("T")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 """What the names of pictures end with."""
 
@@ -37,6 +40,16 @@ def holds_images(path: Path) -> bool:
     if "-ubyte" in name or (name.endswith(".bin") and "batch" in name):
         return True
     return name.endswith(PICTURES)
+
+
+def holds_pictures(folder: Path) -> bool:
+    """Whether a folder, or one below it, holds a picture or an array."""
+    ends = (*PICTURES, ".npy", ".npz", ".npy.xz")
+    return any(
+        name.lower().endswith(ends) or "-ubyte" in name or name.endswith(".bin")
+        for _, _, names in os.walk(folder)
+        for name in names
+    )
 
 
 def _dimensions(path: Path) -> int:
@@ -77,36 +90,50 @@ def read(
     Raises:
         CommandError: if there is only the part train, or it is a trained model's folder.
     """
-    from diffeo.data.errors import NoPart
     from diffeo.data.images import read_images
 
     check_data(path)
-    told = _Counted(path, console)
+    told = Counted(path, console)
     how: dict[str, Any] = {"size": size, "mode": color, "bits": bits, "progress": told}
-    images = None
-    if part is None and prefer is not None:
-        for wanted in (prefer, "test" if prefer == "val" else "val"):
-            with suppress(NoPart):
-                images = read_images(path, part=wanted, **how)
-                break
-        else:
-            with suppress(NoPart):
-                read_images(path, part="train", **how)
-                raise CommandError(f"{path}: has only the part train; read it with --part train")
-    if images is None:
-        images = read_images(path, part=part, **how)
+    images = in_part(partial(read_images, path, **how), path, part, prefer)
     for note in images.notes:
         console.note(f"{path}: {note}")
     return images
 
 
+def in_part(reader: Callable[..., T], path: Path, part: str | None, prefer: str | None) -> T:
+    """What a reader gives of a part of the data, or of the preferred where none is asked for.
+
+    Args:
+        reader: called as reader(part=…).
+        path: of the data, for what is told.
+        part: as in `read`.
+        prefer: as in `read`.
+
+    Raises:
+        CommandError: if there is only the part train.
+    """
+    from diffeo.data.errors import NoPart
+
+    if part is None and prefer is not None:
+        for wanted in (prefer, "test" if prefer == "val" else "val"):
+            with suppress(NoPart):
+                return reader(part=wanted)
+        with suppress(NoPart):
+            reader(part="train")
+            raise CommandError(f"{path}: has only the part train; read it with --part train")
+    return reader(part=part)
+
+
 def learned_and_judged(
-    reader: "Callable[..., Images]",
+    reader: Callable[..., Any],
     data: Path,
     validation: Path | None,
     part: str | None,
     seed: int,
-) -> "tuple[Images, Images, str]":
+    parted: "Callable[[Any, int], tuple[Any, Any]]" = split_images,
+    noun: str = "image",
+) -> "tuple[Any, Any, str]":
     """The images to train on, those to judge by, and where the latter are from.
 
     They are those of `validation`; else the part val of the data, where there is one and no part is
@@ -118,6 +145,8 @@ def learned_and_judged(
         validation: images to judge by.
         part: of the data.
         seed: of what is held out.
+        parted: makes the two of all images and a seed; raises `OnlyOne` where there is but one.
+        noun: what one is called.
 
     Raises:
         CommandError: if there is only one image.
@@ -130,24 +159,26 @@ def learned_and_judged(
     if part is None:
         with suppress(NoPart):
             return images, reader(data, part="val"), "of the part val to judge by"
-    if len(images.pixels) < 2:
+    try:
+        return *parted(images, seed), "held out to judge by"
+    except OnlyOne:
         raise CommandError(
-            f"{data}: has one image; one to learn from and one to judge by are the least"
-        )
-    return *split_images(images, seed), "held out to judge by"
+            f"{data}: has one {noun}; one to learn from and one to judge by are the least"
+        ) from None
 
 
-class _Counted:
-    """Tells now and then how many images are read."""
+class Counted:
+    """Tells now and then how many images, or files of what else, are read."""
 
-    def __init__(self, path: Path, console: Console) -> None:
+    def __init__(self, path: Path, console: Console, noun: str = "image") -> None:
         self.path, self.console, self.last = path, console, time.monotonic()
+        self.noun = noun
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         if now - self.last > EVERY:
             self.last = now
-            self.console.note(f"{self.path}: {done:,} of {total:,} images read")
+            self.console.note(f"{self.path}: {done:,} of {total:,} {self.noun}s read")
 
 
 def read_for(

@@ -16,16 +16,18 @@ from diffeo.quantities import counted, duration
 
 def run(command: Info, console: Console) -> None:
     """Prints what a person wants to know before using it."""
-    from diffeo.models import IMAGE_MODELS, MODELS
+    from diffeo.models import IMAGE_MODELS, MODELS, SOUND_MODELS
 
     if command.what in MODELS:
         _tell_model(command.what, console)
     elif command.what in IMAGE_MODELS:
         _tell_image_model(command.what, console)
+    elif command.what in SOUND_MODELS:
+        _tell_sound_model(command.what, console)
     elif Path(command.what).exists() or "/" in command.what:
         _tell_folder(Path(command.what), console)
     else:
-        known = list(MODELS | IMAGE_MODELS)
+        known = list(MODELS | IMAGE_MODELS | SOUND_MODELS)
         near = difflib.get_close_matches(command.what, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; models: {', '.join(known)}"
         raise CommandError(f"no model and no folder is called {command.what!r}{hint}")
@@ -49,9 +51,27 @@ def _tell_image_model(name: str, console: Console) -> None:
     }
 
 
+def _tell_sound_model(name: str, console: Console) -> None:
+    from diffeo.models import SOUND_MODELS, describe_models
+
+    entry = SOUND_MODELS[name]
+    console.say(describe_models(name))
+    console.say()
+    console.say(f"diffeo train {name} SOUNDS --out FOLDER trains it; its options: diffeo train")
+    console.say(f"{name} SOUNDS --help. In Python: diffeo.create({name!r}, shape=(1, None), …)")
+    console.result = {
+        "name": name,
+        "of": "sounds",
+        "summary": entry.summary,
+        "reference": entry.reference,
+        "options": {key: shown(option.default) for key, option in entry.options.items()},
+        "presets": {key: dict(values) for key, values in entry.presets.items()},
+    }
+
+
 def _tell_model(name: str, console: Console) -> None:
     from diffeo.cli.options import COMMON, model_options
-    from diffeo.models import IMAGE_MODELS, MODELS
+    from diffeo.models import IMAGE_MODELS, MODELS, SOUND_MODELS
 
     entry = MODELS[name]
     text = inspect.getdoc(entry.build) or entry.summary
@@ -99,6 +119,11 @@ def _tell_model(name: str, console: Console) -> None:
             f'A form for images, diffeo.create("{name}", shape=(3, 32, 32)), has other options: '
             f'diffeo.describe_models("{name}")'
         )
+    if name in SOUND_MODELS:
+        console.say(
+            f"A form for sounds, diffeo train {name} SOUNDS, has other options: diffeo train "
+            f"{name} SOUNDS --help"
+        )
 
 
 def _tell_folder(folder: Path, console: Console) -> None:
@@ -115,8 +140,11 @@ def _tell_folder(folder: Path, console: Console) -> None:
     shape = tuple(arguments.get("shape", (None,)))
     console.say(f"{folder}: {config['name']}. {find(config['name'], shape).summary}")
     rows = [["parameters", f"{parameters:,}"], ["event shape", shown(arguments.get("shape"))]]
-    of_images = len(shape) > 1
-    options = model_options(config["name"], of_images)
+    of_sounds = config.get("sounds") is not None
+    of_images = len(shape) > 1 and not of_sounds
+    options = model_options(
+        config["name"], "sounds" if of_sounds else "images" if of_images else "vectors"
+    )
     rows += [
         [_flag(key, options[key].default) if key in options else key, shown(value)]
         for key, value in arguments.items()
@@ -130,20 +158,63 @@ def _tell_folder(folder: Path, console: Console) -> None:
         console.rows([list(pair) for pair in columns.describe()])
     if of_images and (classes := (config.get("images") or {}).get("classes")):
         console.say(f"conditioned on the class: {', '.join(map(str, classes))}")
+    if of_sounds:
+        _tell_sounds(config["sounds"], console)
     training = config["training"]
-    if training and "validation" in training:
+    if of_sounds and training and "validation" in training:
+        _tell_training_of_sounds(training, console)
+    elif training and "validation" in training:
         _tell_training(training, console, "image" if of_images else "row")
+    if training and isinstance(training.get("figures"), Mapping):
+        _tell_distilled(training, console)
     versions = ", ".join(f"{key} {value}" for key, value in config["versions"].items())
     console.say(f"written with: {versions}")
 
 
-def _tell_training(training: Mapping[str, Any], console: Console, noun: str) -> None:
+def _tell_sounds(sounds: Mapping[str, Any], console: Console) -> None:
+    console.say(f"sounds at {sounds['rate']:,} Hz, segments of {sounds['segment']:,} samples")
+    if sounds["speakers"]:
+        console.say(f"conditioned on the speaker: {', '.join(map(str, sounds['speakers']))}")
+    if mel := sounds["mel"]:
+        console.say(
+            f"conditioned on the mel spectrogram: {mel['n_mels']} bands of {mel['fmin']:g} … "
+            f"{mel['fmax']:g} Hz, frames of {mel['win']:,} samples, one every {mel['hop']:,}"
+        )
+
+
+def _tell_training_of_sounds(training: Mapping[str, Any], console: Console) -> None:
+    _tell_steps(training, console, "segment")
+    judged = training["validation"]
+    if not isinstance(judged, Mapping) or judged.get("bits_per_sample") is None:
+        return
+    console.say(f"bits a sample of {counted(judged['rows'], 'held-out clip')}:")
+    rows = [["the model", estimate(judged["bits_per_sample"], judged.get("standard_error"))]]
+    compared, names = training.get("baselines") or {}, NAMES["clip"]
+    rows += [[names[k], number(v)] for k, v in compared.items() if k in names and v is not None]
+    console.rows(rows)
+
+
+def _tell_distilled(training: Mapping[str, Any], console: Console) -> None:
+    console.say(f"distilled from {training.get('distilled_from')}")
+    figures = training["figures"]
+    if isinstance(kl := figures.get("kl"), Sequence) and kl[0] is not None:
+        console.say(
+            f"KL(student ‖ teacher): {estimate(*kl)} nats, of events of "
+            f"{figures.get('dimensions'):,} dimensions"
+        )
+
+
+def _tell_steps(training: Mapping[str, Any], console: Console, noun: str) -> None:
     steps, seconds = training.get("steps"), training.get("seconds")
     if isinstance(steps, int) and isinstance(seconds, (int, float)):
         console.say(
             f"trained on {counted(training.get('rows', 0), noun)}: {counted(steps, 'step')} "
             f"in {duration(seconds)}"
         )
+
+
+def _tell_training(training: Mapping[str, Any], console: Console, noun: str) -> None:
+    _tell_steps(training, console, noun)
     judged = training["validation"]
     if not isinstance(judged, Mapping) or judged.get("log_likelihood") is None:
         return

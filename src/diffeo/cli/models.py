@@ -6,13 +6,17 @@ from diffeo.cli.console import Console
 
 def run(command: Models, console: Console) -> None:
     """Prints a line for each model."""
-    from diffeo.models import IMAGE_MODELS, MODELS
+    from diffeo.models import IMAGE_MODELS, MODELS, SOUND_MODELS
 
     console.rows([[entry.name, entry.summary] for entry in MODELS.values()], indent=0)
     console.say()
     console.say("For images and volumes; from Python also for signals:")
     console.say()
     console.rows([[entry.name, entry.summary] for entry in IMAGE_MODELS.values()], indent=0)
+    console.say()
+    console.say("For sounds:")
+    console.say()
+    console.rows([[entry.name, entry.summary] for entry in SOUND_MODELS.values()], indent=0)
     console.result = {
         "models": [
             {
@@ -22,7 +26,11 @@ def run(command: Models, console: Console) -> None:
                 "reference": entry.reference,
                 "presets": list(entry.presets),
             }
-            for kind, models in (("vectors", MODELS), ("images", IMAGE_MODELS))
+            for kind, models in (
+                ("vectors", MODELS),
+                ("images", IMAGE_MODELS),
+                ("sounds", SOUND_MODELS),
+            )
             for entry in models.values()
         ]
     }

@@ -7,19 +7,22 @@ import re
 import types
 import typing
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
-from diffeo.cli.commands import Train, TrainImages, Training
-
-if TYPE_CHECKING:
-    from diffeo.models.registry import ModelEntry
+from diffeo.cli.commands import Told, Train, TrainImages, Training, TrainSounds
 
 COMMON = ("standardize", "marginals", "memory")
 """Options of `diffeo.create` that any flow of vectors takes."""
 COMMON_OF_IMAGES = ("dequantization", "logit", "marginals", "memory")
 """Those that any flow of images takes."""
+COMMON_OF_FLOWS_OF_SOUNDS = ("memory",)
+"""Those that any flow of sounds takes."""
+OF_THE_TEACHER = ("standardize", "marginals", "strides", "overlap")
+"""Options that a student has from its teacher."""
+OF_THE_DATA = ("hop",)
+"""Options of models of sounds that the command decides together with the spectrogram."""
 DEFAULTS = {"standardize": True, "marginals": 8}
 """Where the command differs from `create`: a file's columns come in units and shapes of their own.
 
@@ -27,6 +30,16 @@ Presets are the papers', who have no map of each column in front.
 """
 DEFAULTS_OF_IMAGES = {"logit": 0.0, "marginals": 20}
 """The same of images, whose pixels are often at the ends of their range."""
+Kind = Literal["vectors", "images", "sounds"]
+"""What a model is of: a name may have a form of each."""
+TAKES: dict[Kind, type[Training]] = {"vectors": Train, "images": TrainImages, "sounds": TrainSounds}
+"""What `train` takes for each."""
+SHAPES: dict[Kind, tuple[int | None, ...]] = {
+    "vectors": (None,),
+    "images": (1, None, None),
+    "sounds": (1, None),
+}
+"""Event shapes of each."""
 NOISE = "noise_"
 """What the options of variational dequantization begin with."""
 
@@ -40,27 +53,40 @@ class Option(typing.NamedTuple):
     doc: str
 
 
-def model_options(name: str, of_images: bool = False) -> dict[str, Option]:
+def model_options(name: str, kind: Kind = "vectors") -> dict[str, Option]:
     """The options of a model that the command line can take: its own, then the common ones.
 
     Args:
         name: of the model.
-        of_images: whether its form for images is meant.
+        kind: which of its forms is meant.
 
     Raises:
         ValueError: if there is no such model.
     """
     from diffeo.models import registry
 
-    own = _options(_find(name, of_images).build, skip=("shape", "context"))
+    entry = registry.find(name, SHAPES[kind])
+    skip = ("shape", "context", *(OF_THE_DATA if kind == "sounds" else ()))
+    own = _options(entry.build, skip=skip)
     common = _options(registry.create)
-    keys, defaults = COMMON, DEFAULTS
-    if of_images:
-        keys, defaults = COMMON_OF_IMAGES, DEFAULTS_OF_IMAGES
+    keys, defaults = common_of(name, kind), {}
+    if kind != "sounds":
+        defaults = DEFAULTS if kind == "vectors" else DEFAULTS_OF_IMAGES
     shared = {
         key: common[key]._replace(default=defaults.get(key, common[key].default)) for key in keys
     }
-    return own | shared | (_noise_options() if of_images else {})
+    return own | shared | (_noise_options() if kind == "images" else {})
+
+
+def common_of(name: str, kind: Kind) -> tuple[str, ...]:
+    """The options of `diffeo.create` that the model takes beside its own."""
+    if kind == "sounds":
+        from diffeo.density import Flow
+        from diffeo.models import registry
+
+        built = typing.get_type_hints(registry.find(name, SHAPES[kind]).build)["return"]
+        return COMMON_OF_FLOWS_OF_SOUNDS if issubclass(built, Flow) else ()
+    return COMMON if kind == "vectors" else COMMON_OF_IMAGES
 
 
 def arguments_of(options: Any) -> dict[str, Any]:
@@ -95,43 +121,49 @@ def _noise_options() -> dict[str, Option]:
     }
 
 
-def train_command(name: str, preset: str | None, of_images: bool = False) -> type[Training]:
-    """`Train` or `TrainImages`, with the options of one model in its field `options`.
+def train_command(
+    name: str, preset: str | None, kind: Kind = "vectors", base: type[Told] | None = None
+) -> Any:
+    """What `train` takes, with the options of one model in its field `options`.
 
     Args:
         name: of the model.
         preset: changes defaults.
-        of_images: whether its form for images is meant.
+        kind: which of its forms is meant.
+        base: another command that takes a model's options; None for that of `train`.
 
     Raises:
         ValueError: if there is no such model, or no such preset.
     """
-    options = model_options(name, of_images)
-    entry = _find(name, of_images)
-    unset: dict[str, Any] = {"marginals": None, "logit": None} if of_images else {"marginals": None}
+    from diffeo.models import registry
+
+    options = model_options(name, kind)
+    if base is not None and base is not TAKES[kind]:
+        options = {key: o for key, o in options.items() if key not in OF_THE_TEACHER}
+    entry = registry.find(name, SHAPES[kind])
+    unset: dict[str, Any] = {
+        "vectors": {"marginals": None},
+        "images": {"marginals": None, "logit": None},
+        "sounds": {},
+    }[kind]
     chosen = {} if preset is None else unset | dict(entry.preset(preset))
+    chosen = {key: value for key, value in chosen.items() if key in options or key == "noise"}
     chosen |= {f"{NOISE}{key}": value for key, value in chosen.pop("noise", {}).items()}
     fields = [
         _field(key, option, chosen.get(key, option.default)) for key, option in options.items()
     ]
     holder = dataclasses.make_dataclass(f"{name}_options", fields, frozen=True)
     holder.__doc__ = entry.summary
-    kind = Annotated[holder, OmitArgPrefixes, arg(name=name)]  # the name heads a box of the help
-    base: type[Training] = TrainImages if of_images else Train
+    box = Annotated[holder, OmitArgPrefixes, arg(name=name)]  # the name heads a box of the help
+    base = TAKES[kind] if base is None else base
     made = dataclasses.make_dataclass(
-        f"Train_{name}",
-        [("options", kind, dataclasses.field(default_factory=holder))],
+        f"{base.__name__}_{name}",
+        [("options", box, dataclasses.field(default_factory=holder))],
         bases=(base,),
         frozen=True,
     )
     made.__doc__ = base.__doc__
     return made
-
-
-def _find(name: str, of_images: bool) -> "ModelEntry":
-    from diffeo.models import registry
-
-    return registry.find(name, (1, None) if of_images else (None,))
 
 
 def _options(build: Callable[..., Any], skip: Sequence[str] = ()) -> dict[str, Option]:
@@ -157,17 +189,17 @@ def _field(key: str, option: Option, default: Any) -> tuple[str, Any, Any]:
 def argument_docs(docstring: str) -> dict[str, str]:
     """The lines of a docstring's Args section, by argument."""
     docs: dict[str, str] = {}
-    inside, name = False, ""
+    inside, names = False, [""]
     for line in docstring.splitlines():
         if re.fullmatch(r"[A-Z]\w*:", line):  # a heading; indented lines below belong to it
             inside = line == "Args:"
         elif line.strip() and not line.startswith(" "):
             inside = False
-        elif inside and (match := re.match(r" {4}(\**\w+): (.*)", line)):
-            name = match[1]
-            docs[name] = match[2]
-        elif inside and name and line.strip():
-            docs[name] += " " + line.strip()
+        elif inside and (match := re.match(r" {4}(\**\w+(?:, \w+)*): (.*)", line)):
+            names = match[1].split(", ")  # several may share a text
+            docs |= dict.fromkeys(names, match[2])
+        elif inside and docs and line.strip():
+            docs |= {name: f"{docs[name]} {line.strip()}" for name in names}
     return {key: _spelled_out(doc) for key, doc in docs.items()}
 
 

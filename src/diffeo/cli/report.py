@@ -44,7 +44,13 @@ def run(command: Report, console: Console) -> None:
     model, config = load_model(command.model, device)
     settings = _settings(command.model)
     from diffeo.image_model import ImageModel
+    from diffeo.sound_model import SoundModel
 
+    if isinstance(model, SoundModel):
+        raise CommandError(
+            f"{command.model}: is a model of sounds, and reports are of models of tables and "
+            "images; see waveforms.png and samples.wav there, and diffeo evaluate"
+        )
     write = _of_images if isinstance(model, ImageModel) else _of_table
     judged, verdict = write(command, console, model, config, settings, path)
     console.say(f"{path}: open it in a browser ({path.absolute().as_uri()})")

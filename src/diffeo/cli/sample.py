@@ -1,4 +1,4 @@
-"""`diffeo sample`: new rows, or images, from a trained model."""
+"""`diffeo sample`: new rows, images or sounds, from a trained model."""
 
 import math
 import secrets
@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING
 
 from diffeo.cli.columns import values
 from diffeo.cli.commands import Sample
-from diffeo.cli.compute import load_model, need, only_of_tables, prepare
+from diffeo.cli.compute import (
+    is_of_sounds,
+    load_model,
+    need,
+    only_of_sounds,
+    only_of_tables,
+    prepare,
+)
 from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_out_file
 from diffeo.cli.images import class_of
 from diffeo.cli.pictures import check_grid, check_out_images, write_pictures
+from diffeo.cli.sample_sounds import draw_sounds
 from diffeo.quantities import counted
 
 if TYPE_CHECKING:
@@ -23,53 +31,70 @@ if TYPE_CHECKING:
 
 
 def run(command: Sample, console: Console) -> None:
-    """Draws rows and writes them as a table, or images."""
-    if command.n < 0:
-        raise CommandError(f"-n must be 0 or more, got {command.n}")
-    if not (command.temperature >= 0 and math.isfinite(command.temperature)):
-        raise CommandError(f"--temperature must be 0 or more, got {command.temperature}")
+    """Draws rows and writes them as a table, or images, or sounds."""
+    of_sounds = is_of_sounds(command.model)
+    if command.n is None and not of_sounds:
+        raise CommandError("sample: missing: -n N, how many (see diffeo sample --help)")
+    n = 1 if command.n is None else command.n
+    if n < 0:
+        raise CommandError(f"-n must be 0 or more, got {n}")
+    check_temperature(command.temperature)
     device = prepare(command, console)
     model, _ = load_model(command.model, device)
     seed = secrets.randbits(31) if command.seed is None else command.seed
     from diffeo.image_model import ImageModel
+    from diffeo.sound_model import SoundModel
 
-    if isinstance(model, ImageModel):
-        _images(command, console, model, seed)
+    if isinstance(model, SoundModel):
+        device = draw_sounds(command, console, model, n, seed, device)
+    elif isinstance(model, ImageModel):
+        _images(command, console, model, n, seed)
     else:
-        _rows(command, console, model, seed)
+        _rows(command, console, model, n, seed)
     console.result |= {"temperature": command.temperature, "device": device, "seed": seed}
 
 
-def _images(command: Sample, console: Console, model: "ImageModel", seed: int) -> None:
+def check_temperature(temperature: float) -> None:
+    """Refuses what is no temperature.
+
+    Raises:
+        CommandError: if it is negative or not finite.
+    """
+    if not (temperature >= 0 and math.isfinite(temperature)):
+        raise CommandError(f"--temperature must be 0 or more, got {temperature}")
+
+
+def _images(command: Sample, console: Console, model: "ImageModel", n: int, seed: int) -> None:
     only_of_tables(command, "context_file")
+    only_of_sounds(command, "seconds")
     if command.out is None:
         raise CommandError("sample: images need --out: a grid (.png), a new folder, or .npy")
-    if command.n == 0:
+    if n == 0:
         raise CommandError("-n must be 1 or more for images, got 0")
     check_out_images(command.out, overwrite=command.overwrite)
-    check_grid(command.out, model, command.n)
+    check_grid(command.out, model, n)
     given = class_of(model, command.given)
-    pixels = model.sample(command.n, given, temperature=command.temperature, seed=seed)
+    pixels = model.sample(n, given, temperature=command.temperature, seed=seed)
     write_pictures(command.out, model, pixels, console)
-    told = f"{counted(command.n, 'image')} of {'×'.join(map(str, model.shape))}"
-    console.say(f"{command.out}: {told}{_again(command, seed)}")
-    console.result = {"out": str(command.out), "images": command.n, "class": given}
+    told = f"{counted(n, 'image')} of {'×'.join(map(str, model.shape))}"
+    console.say(f"{command.out}: {told}{again(command.seed, seed)}")
+    console.result = {"out": str(command.out), "images": n, "class": given}
 
 
-def _rows(command: Sample, console: Console, table: "Table", seed: int) -> None:
+def _rows(command: Sample, console: Console, table: "Table", n: int, seed: int) -> None:
     need("pandas")
+    only_of_sounds(command, "seconds")
     if command.out is not None:
         check_out_file(command.out, overwrite=command.overwrite, source=command.context_file)
     elif command.json:
         raise CommandError("--json: stdout is for the JSON; give --out FILE for the rows")
     given = _given(command, table)
     with mistakes():
-        frame = table.sample(command.n, given, temperature=command.temperature, seed=seed)
+        frame = table.sample(n, given, temperature=command.temperature, seed=seed)
     if lost := _not_finite(frame):
         console.warn(f"{counted(lost, 'row')} of {len(frame):,} hold values too large for a number")
-    told = (
-        f"{counted(len(frame), 'row')}, {counted(frame.shape[1], 'column')}{_again(command, seed)}"
-    )
+    told = f"{counted(len(frame), 'row')}, {counted(frame.shape[1], 'column')}"
+    told += again(command.seed, seed)
     if command.out is None:
         frame.to_csv(sys.stdout, index=False)
         console.note(told)
@@ -85,8 +110,9 @@ def _rows(command: Sample, console: Console, table: "Table", seed: int) -> None:
     }
 
 
-def _again(command: Sample, seed: int) -> str:
-    return "" if command.seed is not None else f" (the same again: --seed {seed})"
+def again(given: int | None, seed: int) -> str:
+    """How to draw the same again, where no seed was given."""
+    return "" if given is not None else f" (the same again: --seed {seed})"
 
 
 def _given(command: Sample, table: "Table") -> "pandas.DataFrame | None":

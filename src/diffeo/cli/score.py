@@ -1,4 +1,4 @@
-"""`diffeo score`: the log-likelihood of every row of a table, or of every image."""
+"""`diffeo score`: the log-likelihood of every row of a table, every image or sound."""
 
 import heapq
 import math
@@ -8,6 +8,7 @@ from diffeo.cli.commands import Score
 from diffeo.cli.compute import (
     load_model,
     need,
+    not_of_sounds,
     only_of_images,
     only_of_tables,
     pieces,
@@ -15,17 +16,22 @@ from diffeo.cli.compute import (
     scored,
     told_impossible,
     unit_of,
+    what_of,
     why_impossible,
 )
-from diffeo.cli.console import Console, number
-from diffeo.cli.errors import CommandError
+from diffeo.cli.console import Console, estimate, number
+from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_out_file
 from diffeo.cli.image_figures import scores_of
 from diffeo.cli.images import class_of, read_for
+from diffeo.cli.sound_figures import FILE_BITS, in_clips, judged, of_what
+from diffeo.cli.sounds import read_for as read_sounds_for
+from diffeo.cli.sounds import speaker_of
 from diffeo.quantities import counted
 
 if TYPE_CHECKING:
     from diffeo.image_model import ImageModel
+    from diffeo.sound_model import SoundModel
     from diffeo.table import Table
 
 STRANGEST = 5
@@ -44,9 +50,13 @@ def run(command: Score, console: Console) -> None:
     device = prepare(command, console)
     model, config = load_model(command.model, device)
     from diffeo.image_model import ImageModel
+    from diffeo.sound_model import SoundModel
 
-    _check_threshold(command, console, model, "image" if isinstance(model, ImageModel) else "row")
-    if isinstance(model, ImageModel):
+    noun = {"images": "image", "sounds": "segment"}.get(what_of(model), "row")
+    _check_threshold(command, console, model, noun)
+    if isinstance(model, SoundModel):
+        _of_sounds(command, console, model, config)
+    elif isinstance(model, ImageModel):
         _of_images(command, console, model, config)
     else:
         _of_table(command, console, model)
@@ -54,7 +64,7 @@ def run(command: Score, console: Console) -> None:
 
 
 def _check_threshold(
-    command: Score, console: Console, model: "Table | ImageModel", noun: str
+    command: Score, console: Console, model: "Table | ImageModel | SoundModel", noun: str
 ) -> None:
     """Refuses a threshold without percentiles; says so where these can't be as low as it."""
     if command.threshold is None:
@@ -117,6 +127,54 @@ def _of_images(
         "threshold": command.threshold,
         "flagged": flagged if command.threshold is not None else None,
         "strangest": [{"image": name, "log_likelihood": value} for value, name in lowest],
+    }
+
+
+def _of_sounds(
+    command: Score, console: Console, model: "SoundModel", config: dict[str, Any]
+) -> None:
+    import pandas as pd
+
+    from diffeo.data import write_table
+
+    not_of_sounds(command, "drop_missing")
+    given = speaker_of(model, command.given, required=False)
+    sounds = read_sounds_for(
+        model, config, command.data, console, part=command.part, prefer="test", given=given
+    )
+    with mistakes():
+        evaluation, scores = judged(model, sounds, console)
+    samples = model.scored(sounds)
+    bits = model.bits_per_sample(scores, samples, FILE_BITS)
+    result = pd.DataFrame(
+        {
+            "sound": list(sounds.names),
+            "samples": samples,
+            "log_likelihood": scores,
+            "bits_per_sample": bits,
+        }
+    )
+    flagged = 0
+    if "validation_scores" in model.reference:
+        result["percentile"] = model.percentile(scores, samples)
+        if command.threshold is not None:
+            result["flagged"] = result["percentile"] < command.threshold
+            flagged = int(result["flagged"].to_numpy().sum())
+    write_table(result, command.out)
+    order = (-bits).argsort()[:STRANGEST]  # clips differ in length: nats alone say how long
+    lowest = [(float(bits[i]), sounds.names[i]) for i in order]
+    console.say(f"{command.out}: {in_clips(evaluation)}; bits a sample, {of_what(evaluation)}")
+    console.say(f"  all {estimate(evaluation.bits_per_sample, evaluation.standard_error)}")
+    shown = ", ".join(f"{name} ({number(value, 2)})" for value, name in lowest)
+    console.say(f"  strangest: {shown}")
+    _tell_flagged(command, console, "segment", "sound", len(scores), flagged)
+    console.result = {
+        "out": str(command.out),
+        "sounds": len(scores),
+        **evaluation.to_dict(),
+        "threshold": command.threshold,
+        "flagged": flagged if command.threshold is not None else None,
+        "strangest": [{"sound": name, "bits_per_sample": value} for value, name in lowest],
     }
 
 
@@ -185,8 +243,14 @@ def _tell(
     console.say(f"  mean {number(mean)}")
     shown = ", ".join(f"{name} ({number(value, 2)})" for value, name in strangest)
     console.say(f"  strangest: {shown}")
+    _tell_flagged(command, console, noun, noun, rows, flagged)
+
+
+def _tell_flagged(
+    command: Score, console: Console, known: str, noun: str, rows: int, flagged: int
+) -> None:
     if command.threshold is not None:
         console.say(
             f"  flagged: {counted(flagged, noun)} ({flagged / rows:.2%}) below the percentile "
-            f"{command.threshold:g} of the {noun}s held out in training"
+            f"{command.threshold:g} of the {known}s held out in training"
         )

@@ -1,4 +1,4 @@
-"""Which rows or images are held out: a function of the seed, so that they are found again."""
+"""Which rows, images or sounds are held out, by the seed, so that they are found again."""
 
 import hashlib
 from pathlib import Path
@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import pandas
 
     from diffeo.data.images import Images
+    from diffeo.data.sounds import Sounds
 
 MOST_HELD_OUT = 10_000
 
@@ -22,14 +23,35 @@ def split(frame: "pandas.DataFrame", seed: int) -> "tuple[pandas.DataFrame, pand
     return frame.iloc[learned], frame.iloc[judged]
 
 
+class OnlyOne(ValueError):
+    """There is one thing, of which nothing can be held out."""
+
+
 def split_images(images: "Images", seed: int) -> "tuple[Images, Images]":
-    """The same of images."""
+    """The same of images.
+
+    Raises:
+        OnlyOne: if there is but one.
+    """
     learned, judged = _parts(len(images.pixels), seed)
     return images.at(learned), images.at(judged)
 
 
+def split_sounds(sounds: "Sounds", seed: int) -> "tuple[Sounds, Sounds]":
+    """The same of sounds, clip by clip.
+
+    Raises:
+        OnlyOne: if there is but one clip.
+    """
+    learned, judged = _parts(len(sounds), seed)
+    return sounds.at(learned), sounds.at(judged)
+
+
 def _parts(total: int, seed: int) -> "tuple[numpy.ndarray, numpy.ndarray]":
     import torch
+
+    if total < 2:
+        raise OnlyOne
 
     count = min(MOST_HELD_OUT, max(1, total // 10))
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed)).numpy()

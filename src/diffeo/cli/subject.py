@@ -1,4 +1,4 @@
-"""What `diffeo train` does in one way for a table and in another for images."""
+"""What `diffeo train` does in one way for a table and in others for images and sounds."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -8,7 +8,9 @@ from diffeo.cli.commands import Training
 from diffeo.cli.console import Console
 
 if TYPE_CHECKING:
+    from diffeo.cli.sound_figures import SoundEvaluation
     from diffeo.image_model import ImageModel
+    from diffeo.sound_model import SoundModel
     from diffeo.table import Table
     from diffeo.train import Evaluation, History
 
@@ -29,6 +31,8 @@ class Subject(ABC):
     """What to train on, set by `read`."""
     held_out: Any
     """What to judge by, set by `read`."""
+    device: str = "cpu"
+    """What is computed on."""
 
     def __init__(self, command: Training, console: Console) -> None:
         self.command, self.console = command, console
@@ -42,7 +46,7 @@ class Subject(ABC):
         """
 
     @abstractmethod
-    def create(self) -> "Table | ImageModel":
+    def create(self) -> "Table | ImageModel | SoundModel":
         """The model, untrained."""
 
     def options(self) -> dict[str, Any]:
@@ -50,15 +54,15 @@ class Subject(ABC):
         return {}
 
     @abstractmethod
-    def evaluate(self, model: Any) -> "Evaluation":
+    def evaluate(self, model: Any) -> "Evaluation | SoundEvaluation":
         """The figures of what is held out."""
 
     @abstractmethod
-    def draw(self, folder: Path, model: Any, history: "History", evaluation: "Evaluation") -> None:
+    def draw(self, folder: Path, model: Any, history: "History", evaluation: Any) -> None:
         """Pictures of what was learned, into the folder."""
 
     @abstractmethod
-    def tell(self, model: Any, evaluation: "Evaluation") -> None:
+    def tell(self, model: Any, evaluation: Any) -> None:
         """Says what was reached."""
 
     @abstractmethod

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffeo.cli.commands import TrainImages, Training
+from diffeo.cli.commands import Distill, TrainImages, Training, TrainSounds
 from diffeo.cli.compute import need, prepare
 from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError, mistakes
@@ -14,12 +14,15 @@ from diffeo.cli.files import staged
 from diffeo.cli.subject import Subject
 from diffeo.cli.times import parse_time
 from diffeo.cli.train_images import OfImages
+from diffeo.cli.train_sounds import OfSounds
 from diffeo.cli.train_table import OfTable
 from diffeo.cli.unfinished import Unfinished, checkpoint_of, is_finished, logs_of
 from diffeo.quantities import counted, duration
 
 if TYPE_CHECKING:
+    from diffeo.cli.sound_figures import SoundEvaluation
     from diffeo.image_model import ImageModel
+    from diffeo.sound_model import SoundModel
     from diffeo.table import Table
     from diffeo.train import Evaluation, History
 
@@ -50,23 +53,23 @@ def run(command: Training, console: Console) -> None:
         console.say(f"{command.out}: is finished; nothing is left to resume")
         console.result = {"folder": str(command.out), "model": command.model}
         return
-    fit_options = _fit_options(command)
-    device = prepare(command, console)
+    chosen = fit_options(command)
+    subject.device = device = prepare(command, console)
     subject.read()
     model = subject.create()
     parameters = sum(parameter.numel() for parameter in model.density.parameters())
     console.note(f"{command.model}: {counted(parameters, 'parameter')}")
     if unfinished is None:
-        _fit(subject, model, device, fit_options)
+        _fit(subject, model, device, chosen)
         return
     with unfinished.kept():
         unfinished.begin()
         if (steps := unfinished.steps) is not None:
             console.note(f"{command.out}: going on from step {steps:,}")
-        history = _fit(subject, model, device, fit_options)
+        history = _fit(subject, model, device, chosen)
         evaluation = subject.evaluate(model)
         with staged(command.out, last=("config.json",)) as folder:
-            _write(folder, subject, model, history, evaluation, fit_options, unfinished, device)
+            _write(folder, subject, model, history, evaluation, chosen, unfinished, device)
             subject.draw(folder, model, history, evaluation)
             names = sorted(path.name for path in folder.iterdir())
     unfinished.remove()
@@ -88,10 +91,12 @@ def run(command: Training, console: Console) -> None:
 
 
 def _subject(command: Training, console: Console) -> Subject:
+    if isinstance(command, TrainSounds):
+        return OfSounds(command, console)
     return (OfImages if isinstance(command, TrainImages) else OfTable)(command, console)
 
 
-def _fit_options(command: Training) -> dict[str, Any]:
+def fit_options(command: Training | Distill) -> dict[str, Any]:
     """The options of `fit` that were given, checked before anything is read."""
     options = {key: getattr(command, key) for key in GIVEN if getattr(command, key) is not None}
     for key, value in options.items():
@@ -107,7 +112,7 @@ def _fit_options(command: Training) -> dict[str, Any]:
 
 
 def _fit(
-    subject: Subject, model: "Table | ImageModel", device: str, options: dict[str, Any]
+    subject: Subject, model: "Table | ImageModel | SoundModel", device: str, options: dict[str, Any]
 ) -> "History":
     from diffeo.train import TrainingError, fit
 
@@ -128,10 +133,10 @@ def _fit(
 def _write(
     folder: Path,
     subject: Subject,
-    model: "Table | ImageModel",
+    model: "Table | ImageModel | SoundModel",
     history: "History",
-    evaluation: "Evaluation",
-    fit_options: dict[str, Any],
+    evaluation: "Evaluation | SoundEvaluation",
+    options: dict[str, Any],
     unfinished: Unfinished,
     device: str,
 ) -> None:
@@ -146,7 +151,7 @@ def _write(
         "stopped": history.stopped,
         "skipped_batches": history.skipped,
         "seconds": history.seconds[-1],
-        "options": fit_options,
+        "options": options,
         "validation": evaluation.to_dict(),
         "baselines": dict(evaluation.baselines),
         "parameters": sum(parameter.numel() for parameter in model.density.parameters()),
@@ -154,6 +159,11 @@ def _write(
         **subject.recorded(model),
     }
     save(model, folder, training=training)
+    write_course(folder, history, unfinished)
+
+
+def write_course(folder: Path, history: "History", unfinished: Unfinished) -> None:
+    """Writes how training went, and the settings of the command, into a model's folder."""
     with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["step", "train_nats", "validation_nats", "seconds"])
@@ -166,9 +176,9 @@ def _write(
 
 def _tell(
     subject: Subject,
-    model: "Table | ImageModel",
+    model: "Table | ImageModel | SoundModel",
     history: "History",
-    evaluation: "Evaluation",
+    evaluation: "Evaluation | SoundEvaluation",
     names: list[str],
 ) -> None:
     console, steps, seconds = subject.console, history.steps[-1], history.seconds[-1]

@@ -11,18 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diffeo.cli.commands import Training
+from diffeo.cli.commands import Distill, Training
 from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_out_folder, remove_partial
 from diffeo.cli.split import file_of, fingerprint
 
 PARTIAL = ".settings.json.partial"
-LOGS = ("metrics.csv", "hparams.yaml", "events.out.tfevents.*", "samples-*.png")
+LOGS = ("metrics.csv", "hparams.yaml", "events.out.tfevents.*", "samples-*.png", "samples-*.wav")
 """What training logs into."""
+READ = ("data", "validation", "model")
+"""What a command may read, the last where it is a folder."""
 SAME_WHEN_RESUMED = (
     *("resume", "overwrite", "json", "quiet", "device", "threads", "out"),
-    "pictures_every",
+    *("pictures_every", "samples_every"),
 )
 """What a command may say otherwise when it resumes a run."""
 
@@ -54,12 +56,12 @@ class Unfinished:
             does not say to replace or to resume, or it was started with other settings or data.
     """
 
-    def __init__(self, command: Training, console: Console) -> None:
+    def __init__(self, command: Training | Distill, console: Console) -> None:
         self.command, self.console = command, console
         self.checkpoint = checkpoint_of(command.out)
         self.folder, self.logs = self.checkpoint.parent, logs_of(command.out)
         self._made = [each for each in (command.out, *command.out.parents) if not each.exists()]
-        for read in (command.data, command.validation):
+        for read in map(self._path, READ):
             if (
                 read is not None
                 and read.is_dir()
@@ -98,11 +100,16 @@ class Unfinished:
             key: str(value) if isinstance(value, Path) else value
             for key, value in dataclasses.asdict(self.command).items()
         }
-        for key in ("data", "validation"):
-            path: Path | None = getattr(self.command, key)
+        for key in READ:
+            path = self._path(key)
             if path is not None and (file := file_of(path)).exists():
                 settings[key] = fingerprint(file) | {"path": str(path.absolute())}
         return json.loads(json.dumps(settings))
+
+    def _path(self, key: str) -> Path | None:
+        """What the command reads there, if anything; the model that is trained is but a name."""
+        path = getattr(self.command, key, None)
+        return path if isinstance(path, Path) else None
 
     def _check_same(self, path: Path) -> None:
         try:
@@ -114,7 +121,7 @@ class Unfinished:
         for key, value in self.settings.items():
             if key in SAME_WHEN_RESUMED or before.get(key) == value:
                 continue
-            if key in ("data", "validation"):
+            if key in READ and self._path(key) is not None:
                 if _digest(before.get(key)) == _digest(value):
                     continue  # it only has another name now
                 raise CommandError(

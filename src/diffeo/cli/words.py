@@ -13,15 +13,16 @@ from typing import Annotated, Any
 
 import tyro
 
-from diffeo.cli.commands import COMMANDS, Train, TrainImages
+from diffeo.cli.commands import COMMANDS, Distill, Train, TrainImages, TrainSounds
 from diffeo.cli.errors import CommandError, mistakes, one_line
 from diffeo.cli.files import check_data
-from diffeo.cli.images import holds_images
+from diffeo.cli.images import holds_images, holds_pictures
+from diffeo.cli.sounds import holds_sounds
 
 HELP = """usage: diffeo COMMAND ...
 
-Train normalizing flows and other exact-likelihood models on tables of numbers
-or on images, draw from them, and score data by them.
+Train normalizing flows and other exact-likelihood models on tables of numbers,
+images or sounds, draw from them, and score data by them.
 
 commands:
 {commands}
@@ -34,6 +35,8 @@ examples:
   diffeo score runs/a new.csv --out scores.csv
   diffeo train glow photos/ --image-size 32 --out runs/g
   diffeo sample runs/g -n 64 --temperature 0.8 --out drawn.png
+  diffeo train wavenet wavs/ --out runs/w
+  diffeo sample runs/w --seconds 2 --out drawn.wav
 
 diffeo COMMAND --help tells about a command, diffeo train MODEL --help about a model's options,
 diffeo --version which version this is."""
@@ -54,11 +57,14 @@ def parse(arguments: Sequence[str]) -> Any:
         raise CommandError(f"no {what} is called {name!r}{_instead(name)}")
     kind, prog = COMMANDS[name], f"diffeo {name}"
     see = f"see {prog} --help"
-    if kind is Train and (words := _bare(rest, _flags(Train) | _flags(TrainImages))):
+    every = {flag: takes for each in _OF_TRAIN for flag, takes in _flags(each).items()}
+    if kind is Train and (words := _bare(rest, every)):
         kind = _train_command(words[0], rest)
         # The options depend on the model, and on what the data are.
         named = [words[0], *filter(_exists, _bare(rest, _flags(kind))[1:2])]
         see = f"see {prog} {shlex.join(named)} --help"
+    if kind is Distill:
+        kind, see = _distill_command(rest)
     _check_flags(name, kind, rest, see)
     return _tyro(kind, prog, rest, see)
 
@@ -167,37 +173,79 @@ def _train_command(model: str, words: Sequence[str]) -> type:
     Raises:
         CommandError: if there is no such model or preset, or it is none of such data.
     """
-    from diffeo.cli.options import train_command
-    from diffeo.models import IMAGE_MODELS, MODELS
+    from diffeo.cli.options import TAKES, train_command
+    from diffeo.models import IMAGE_MODELS, MODELS, SOUND_MODELS
 
     preset = _value_of("--preset", words)
+    models = {"vectors": MODELS, "images": IMAGE_MODELS, "sounds": SOUND_MODELS}
     with mistakes():
-        forms = {
-            of_images: train_command(model, None, of_images)
-            for of_images, known in ((False, MODELS), (True, IMAGE_MODELS))
-            if model in known
-        } or {False: train_command(model, None)}
+        forms: dict[Any, Any] = {
+            kind: train_command(model, None, kind) for kind in TAKES if model in models[kind]
+        } or {"vectors": train_command(model, None)}
         known = {key: takes for form in forms.values() for key, takes in _flags(form).items()}
         # Further values of an option that takes several look like data too, but are no paths.
         data = next((Path(word) for word in _bare(words, known)[1:] if _exists(word)), None)
-        if data is not None:
-            check_data(data)
-        if data is None and any(
-            word in _flags(TrainImages) and word not in _flags(Train) for word in words
-        ):
-            of_images = True in forms  # what is meant is plain, though the data are missing
+        if data is None:
+            kind = _meant(words, list(forms))
         else:
-            of_images = next(iter(forms)) if data is None else holds_images(data)
-        if of_images not in forms:
-            kind, what, others = (
-                ("tables", "holds images", IMAGE_MODELS)
-                if of_images
-                else ("images", "is a table", MODELS)
-            )
+            check_data(data)
+            kind = kind_of(data, list(forms))
+        if kind not in forms:
+            of: dict[Any, str] = {"vectors": "tables"}
+            what = "is a table" if kind == "vectors" else f"holds {kind}"
+            kinds = " and ".join(of.get(form, str(form)) for form in forms)
             raise CommandError(
-                f"train: {model} models {kind}, and {data} {what}; there are {', '.join(others)}"
+                f"train: {model} models {kinds}, and {data} {what}; there are "
+                f"{', '.join(models[kind])}"
             )
-        return train_command(model, preset, of_images)
+        return train_command(model, preset, kind)
+
+
+def _distill_command(words: Sequence[str]) -> tuple[type, str]:
+    """What `distill` takes for the student that the words name, and where its options are told.
+
+    Raises:
+        CommandError: if there is no such model or preset.
+    """
+    from diffeo.cli.compute import is_of_sounds
+    from diffeo.cli.options import train_command
+
+    student = _value_of("--student", words) or "iaf"
+    bare = _bare(words, _flags(Distill))
+    kind: Any = "sounds" if bare and is_of_sounds(Path(bare[0])) else "vectors"
+    with mistakes():
+        made = train_command(student, _value_of("--preset", words), kind, Distill)
+    named = [*bare[:1], *([] if student == "iaf" else ["--student", student])]
+    return made, f"see diffeo distill {shlex.join([*named, '--help'])}"
+
+
+_OF_TRAIN = (Train, TrainImages, TrainSounds)
+
+
+def kind_of(data: Path, forms: Sequence[str]) -> Any:
+    """What data that are there are: "vectors", "images" or "sounds".
+
+    Args:
+        data: the path.
+        forms: what the model has, for a folder that holds nothing which tells.
+    """
+    if holds_sounds(data):
+        return "sounds"
+    if not holds_images(data):
+        return "vectors"
+    nothing = data.is_dir() and "images" not in forms and "sounds" in forms
+    return "sounds" if nothing and not holds_pictures(data) else "images"
+
+
+def _meant(words: Sequence[str], forms: Sequence[Any]) -> Any:
+    """The form whose options are given, though the data are missing; else the first."""
+    from diffeo.cli.options import TAKES
+
+    for kind in forms:
+        others = {flag for form in forms if form != kind for flag in _flags(TAKES[form])}
+        if any(word in _flags(TAKES[kind]) and word not in others for word in words):
+            return kind
+    return forms[0]
 
 
 def _bare(words: Sequence[str], known: dict[str, bool]) -> list[str]:
