@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from diffeo.data.mu_law import mu_law_decode, mu_law_encode
+from diffeo.mu_law import mu_law_decode, mu_law_encode
 from diffeo.sound_heads import (
     LOG_SCALE_BOUND,
     MIDDLE_SCALE,

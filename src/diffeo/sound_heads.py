@@ -11,8 +11,8 @@ from torch.distributions import Distribution, constraints
 from torch.nn import functional as F
 
 from diffeo.autoregressive import Head
-from diffeo.data.mu_law import mu_law_decode, mu_law_encode
 from diffeo.draws import Noise, choose
+from diffeo.mu_law import mu_law_decode, mu_law_encode
 from diffeo.nets.wavenet_kernel import HeadInC
 from diffeo.numerics import widen
 from diffeo.scalars.affine import soft_bound

@@ -7,7 +7,6 @@ from diffeo.data.digits import digits
 from diffeo.data.errors import DataError
 from diffeo.data.images import Images, read_images, write_images
 from diffeo.data.mel import MelSettings, mel_spectrogram
-from diffeo.data.mu_law import mu_law_decode, mu_law_encode
 from diffeo.data.roles import drop_missing
 from diffeo.data.sound_files import write_sound
 from diffeo.data.sound_segments import Segments, padded, segments
@@ -15,6 +14,7 @@ from diffeo.data.sounds import Sounds, read_sounds
 from diffeo.data.tables import read_pieces, read_table
 from diffeo.data.toys import TOYS, toy
 from diffeo.data.writer import write_table
+from diffeo.mu_law import mu_law_decode, mu_law_encode
 
 __all__ = [
     "TOYS",

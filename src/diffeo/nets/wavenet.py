@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffeo.contexts import Context, broadcast_batch, context_batch
-from diffeo.data.mu_law import mu_law_encode
+from diffeo.mu_law import mu_law_encode
 from diffeo.native import InverseInC
 from diffeo.nets.causal import CausalNetwork, Stepper, tell_steps
 from diffeo.nets.convolution import FAR, as_batch, as_one_batch, check_sizes

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffeo.data.mu_law import mu_law_encode
+from diffeo.mu_law import mu_law_encode
 
 if TYPE_CHECKING:
     import diffeo.data.sounds
