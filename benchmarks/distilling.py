@@ -135,7 +135,7 @@ def perceptron(one: Tensor, other: Tensor, seed: int) -> tuple[float, float]:
     half = len(one) // 2
     learn = np.concatenate([rows[:half] for rows in halves])
     judge = np.concatenate([rows[half:] for rows in halves])
-    net = MLPClassifier((64, 64), early_stopping=True, max_iter=60, random_state=seed)
+    net = MLPClassifier((64, 64), early_stopping=True, max_iter=300, random_state=seed)
     model = make_pipeline(StandardScaler(), net)
     model.fit(learn, np.repeat([0, 1], half))
     truth = np.repeat([0, 1], [len(rows) - half for rows in halves])
@@ -298,7 +298,7 @@ def main() -> None:
             "Teachers are `maf` with its defaults, students `iaf` that see no data "
             f"(learning rate {LEARNING_RATE:g}). Figures are of {ROWS:,} fresh samples each, with "
             "standard errors. Two-sample tests are accuracies on the half of them held out; 0.5 is "
-            "a coin. Seconds are the clock's, on a machine that did other work as well.",
+            "a coin. Seconds and speeds are of a machine that did other work as well.",
             "",
             *body,
             f"Made by `python -m benchmarks.distilling {' '.join(filter(None, words))}`.",

@@ -14,12 +14,13 @@ import torch
 
 import diffeo.train
 from diffeo.cli import main
-from diffeo.data import read_images
+from diffeo.data import read_images, read_sounds, write_sound
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 TABLES = ROOT / "docs/tables.md"
 IMAGES = ROOT / "docs/images.md"
+SOUNDS = ROOT / "docs/sounds.md"
 
 
 def python_of(page: Path) -> list[str]:
@@ -71,6 +72,7 @@ def test_the_command_line():
     pd.DataFrame({"temp": [20.0, 25.0], "site": ["A", "B"]}).to_csv("wanted.csv", index=False)
     _photos(6)
     _mnist(Path("sets/mnist"))
+    _sounds()
     commands = commands_of(README)
     assert len(commands) >= 12
     for command in commands:
@@ -94,12 +96,24 @@ def test_the_command_line_of_images():
     assert read_images("a.png").pixels.tobytes() == read_images("again.png").pixels.tobytes()
 
 
+def test_the_command_line_of_sounds():
+    _sounds()
+    commands = commands_of(SOUNDS)
+    assert len(commands) >= 8
+    for command in commands:
+        _run(command)
+    assert len(pd.read_csv("scores.csv")) == 2
+    assert len(read_sounds("resynth.wav").clips[0]) == 2400
+
+
 def _run(command: str, *more: str) -> None:
     arguments = [*shlex.split(command)[1:], *more]
     if arguments[:2] == ["data", "mnist"]:
         return  # there is no net in tests; those of `diffeo data` have a server of their own
-    if arguments[0] == "train" or (arguments[0] == "run" and len(arguments) > 1):
+    if arguments[0] in ("train", "distill") or (arguments[0] == "run" and len(arguments) > 1):
         arguments += ["--max-steps", str(STEPS)]
+    if arguments[0] == "distill":
+        arguments += ["--rows", "40"]
     assert main(arguments) == 0, command
 
 
@@ -122,6 +136,15 @@ def _photos(count: int) -> None:
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(file)
+
+
+def _sounds() -> None:
+    """Noise that two people might have made, some of it apart."""
+    rng = np.random.default_rng(0)
+    files = [f"wavs/{i}_{name}_0.wav" for name in ("anna", "ben") for i in range(4)]
+    for file in [*files, "test_wavs/0_anna_1.wav", "test_wavs/1_ben_1.wav", "in.wav"]:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        write_sound(file, 0.1 * rng.standard_normal(2400), 8000)
 
 
 def _mnist(folder: Path) -> None:
