@@ -222,3 +222,10 @@ def test_distributions_are_the_heads(head):
 def test_options_are_checked(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("head", [LogisticMixtureHead, GaussianHead, MuLawHead])
+def test_what_derives_from_a_head_is_not_drawn_as_that_head_in_c(head):
+    derived = type("Derived", (head,), {})
+    assert head().in_c() is not None
+    assert derived().in_c() is None

@@ -175,7 +175,9 @@ class LogisticMixtureHead(IntervalHead):
         return torch.stack([source.uniform(), u.log() - (-u).log1p()], dim=-1)
 
     def in_c(self) -> HeadInC | None:
-        """Logistics."""
+        """Logistics; not those of a class that derives from this one, which may be others."""
+        if type(self) is not LogisticMixtureHead:
+            return None
         return HeadInC("logistics", self.components, 2, self.spread, *self._scaling())
 
     def _draw(self, params: Tensor, noise: Tensor, temperature: float) -> Tensor:
@@ -245,7 +247,9 @@ class GaussianHead(IntervalHead):
         return source.normal().unsqueeze(-1)
 
     def in_c(self) -> HeadInC | None:
-        """A Gaussian."""
+        """A Gaussian; not that of a class that derives from this one."""
+        if type(self) is not GaussianHead:
+            return None
         return HeadInC("gaussian", 1, 1, None, *self._scaling())
 
     def _draw(self, params: Tensor, noise: Tensor, temperature: float) -> Tensor:
@@ -305,7 +309,9 @@ class MuLawHead(Head):
         return mu_law_decode(codes, self.levels).to(params.dtype)
 
     def in_c(self) -> HeadInC | None:
-        """Codes."""
+        """Codes; not those of a class that derives from this one."""
+        if type(self) is not MuLawHead:
+            return None
         samples = mu_law_decode(torch.arange(self.levels), self.levels)
         return HeadInC("codes", self.levels, 1, samples)
 

@@ -134,6 +134,8 @@ MISTAKES = {
     "distill CODES --out s": ["is discrete", "--head logistic"],
     "distill MEL --out s": ["conditioned on mel", "--data SOUNDS"],
     "distill PLAIN --out s --data CLIPS": ["not conditioned on anything"],
+    "distill PLAIN --out PLAIN --overwrite": ["whose files are read", "elsewhere"],
+    "distill PLAIN --out s --contrastive 0.5": ["this teacher has none"],
     "distill PLAIN --out s --student maf": ["samples one position after another", "iaf"],
     "distill PLAIN --out s --student nsf": ["nsf"],
     "distill PLAIN --out s --contrastive 2": ["contrastive must be below 1"],

@@ -319,16 +319,15 @@ def _judge(command: Distill, console: Console, material: Material, device: str) 
     try:
         for density in densities:
             density.to(device)
-        with mistakes():
-            return judge_student(
-                material.student,
-                material.teacher,
-                samples=samples,
-                teacher_samples=reverse,
-                context=material.context,
-                event_shape=material.options.get("event_shape"),
-                seed=command.seed + 1,
-            )
+        return judge_student(
+            material.student,
+            material.teacher,
+            samples=samples,
+            teacher_samples=reverse,
+            context=material.context,
+            event_shape=material.options.get("event_shape"),
+            seed=command.seed + 1,
+        )
     finally:
         for density in densities:
             density.to("cpu")

@@ -155,6 +155,15 @@ class OfSounds(Subject):
                 segment=self._segment(model.multiple),
             )
             model.rows(self.held_out)
+        few = [
+            name
+            for name, samples in zip(self.held_out.names, self.held_out.lengths, strict=True)
+            if samples < model.multiple
+        ]
+        if few:  # judged whole, after training
+            raise CommandError(
+                f"{few[0]}: has fewer samples than the model needs, {model.multiple}; leave it out"
+            )
         self.model = model
         self._tell_segments(model)
         return model
@@ -232,8 +241,9 @@ class OfSounds(Subject):
         )
 
     def _words(self, nats: float) -> str:
-        each = nats / self.model.segment * self.model.rate
-        return f"{each:,.1f} nats a second ({self._bits(nats):.3f} bits a sample)"
+        bits = self._bits(nats)
+        each = -bits * math.log(2) * self.model.rate
+        return f"{each:,.1f} nats a second ({bits:.3f} bits a sample)"
 
     def _bits(self, nats: float) -> float:
         """Bits a sample of the log-likelihood of a segment."""
@@ -246,21 +256,18 @@ class OfSounds(Subject):
         """The figures of the held-out clips, whole."""
         import torch
 
-        with mistakes():
-            fit_independent(model, self.train)
-            try:
-                model.density.to(self.device)
-                return judged(model, self.held_out, self.console)[0]
-            finally:
-                model.density.to(torch.device("cpu"))
+        fit_independent(model, self.train)
+        try:
+            model.density.to(self.device)
+            return judged(model, self.held_out, self.console)[0]
+        finally:
+            model.density.to(torch.device("cpu"))
 
     def draw(
         self, folder: Path, model: "SoundModel", history: "History", evaluation: SoundEvaluation
     ) -> None:
         """The learning curve; samples as sound, and beside recordings as a picture."""
-        from diffeo.data.sound_files import write_sound
         from diffeo.report import learning_curve, save_figure
-        from diffeo.report.waveforms import waveforms
 
         curve = learning_curve(
             (history.steps, [self._bits(value) for value in history.train]),
@@ -272,6 +279,16 @@ class OfSounds(Subject):
             title=f"{self.command.model} on {self.command.data.name}",
         )
         save_figure(curve, folder / "curve.png")
+        try:
+            self._draw_sounds(folder, model)
+        except ValueError as error:  # what is drawn may be no sound; the model is kept all the same
+            self.console.warn(f"no samples are drawn: {error}")
+
+    def _draw_sounds(self, folder: Path, model: "SoundModel") -> None:
+        from diffeo.data.sound_files import write_sound
+        from diffeo.report import save_figure
+        from diffeo.report.waveforms import waveforms
+
         chosen = self.held_out.at(_longest(self.held_out, SHOWN))
         with drawing(self.console, "samples drawn") as progress:
             recorded, made = drawn_beside(
@@ -354,8 +371,8 @@ class Watch:
         if not history.steps[-1] or began - self.last < self.wait:
             return
         model = self.around(on_quick_device(density))
-        _, made = drawn_beside(model, self.given, WATCHED_SECONDS, 0, PATIENCE / 10)
         try:
+            _, made = drawn_beside(model, self.given, WATCHED_SECONDS, 0, PATIENCE / 10)
             self.logs.mkdir(parents=True, exist_ok=True)
             path = self.logs / f"samples-{history.steps[-1]:06d}.wav"
             write_sound(path, made.clips[0], made.rate)

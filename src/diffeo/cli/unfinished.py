@@ -65,10 +65,11 @@ class Unfinished:
             if (
                 read is not None
                 and read.is_dir()
-                and read.resolve() in command.out.resolve().parents
+                and read.resolve() in (command.out.resolve(), *command.out.resolve().parents)
             ):
+                inside = "" if read.resolve() == command.out.resolve() else "inside "
                 raise CommandError(
-                    f"--out {command.out}: is inside {read}, whose files are read; give a folder "
+                    f"--out {command.out}: is {inside}{read}, whose files are read; give a folder "
                     "elsewhere"
                 )
         there = (self.folder / "settings.json").exists()

@@ -256,6 +256,8 @@ def fit_student(
                 reference = teacher.rows(reference, shape[-1]).x  # type: ignore[call-arg, union-attr]
             drawn = references(target, theirs, contexts, shape, rows, reference)
         check_differentiable(target, drawn, contexts)
+        if losses.contrastive and contexts is None:
+            raise ValueError("distill: contrastive compares contexts, and this teacher has none")
         loss = DistillationLoss(learner, target, losses, tuple(drawn.shape[1:]))
         if training.get("initialize", True):
             _start(learner, drawn, contexts)

@@ -113,7 +113,8 @@ class DistillationLoss:
     def __call__(self, model: Density, x: Tensor, context: Context) -> Tensor:
         """The sum of all terms, its mean over the batch; nats for the KL."""
         losses, n = self.losses, (len(x),) if context is None else ()
-        other = _rolled(context) if losses.contrastive else None
+        # A batch of one has no other context to compare with.
+        other = _rolled(context) if losses.contrastive and len(x) > 1 else None
         if self._stack is not None and self._steps is not None:
             draw = self._stack.draw(
                 n,
@@ -123,14 +124,14 @@ class DistillationLoss:
             )
             drawn = draw.x
             kl = self._of_steps(self._stack, self._steps, draw, context)
-            if losses.contrastive:
+            if other is not None:
                 kl = kl - losses.contrastive * self._of_steps(self._stack, self._steps, draw, other)
         else:
             drawn, log_q = model.sample_and_log_prob(
                 n, context, gradients=True, event_shape=self.shape
             )
             kl = log_q - log_density(self.teacher, drawn, context)
-            if losses.contrastive:
+            if other is not None:
                 kl = kl - losses.contrastive * (log_q - log_density(self.teacher, drawn, other))
         loss = kl.mean()
         if losses.power:
