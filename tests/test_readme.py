@@ -183,5 +183,6 @@ def test_every_model_is_in_the_table():
     rows = "\n".join(
         line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("|")
     )
-    for name in {**diffeo.models.MODELS, **diffeo.models.IMAGE_MODELS}:
+    models = diffeo.models
+    for name in {**models.MODELS, **models.IMAGE_MODELS, **models.SOUND_MODELS}:
         assert f"`{name}`" in rows, name
