@@ -4,7 +4,7 @@ import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.baselines import NAMES
 from diffeo.cli.commands import Info
@@ -12,6 +12,9 @@ from diffeo.cli.compute import check_finished
 from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.errors import CommandError
 from diffeo.quantities import counted, duration
+
+if TYPE_CHECKING:
+    from diffeo.models import ModelEntry
 
 
 def run(command: Info, console: Console) -> None:
@@ -21,9 +24,9 @@ def run(command: Info, console: Console) -> None:
     if command.what in MODELS:
         _tell_model(command.what, console)
     elif command.what in IMAGE_MODELS:
-        _tell_image_model(command.what, console)
+        _tell_form(command.what, "images", IMAGE_MODELS, "(C, H, W)", console)
     elif command.what in SOUND_MODELS:
-        _tell_sound_model(command.what, console)
+        _tell_form(command.what, "sounds", SOUND_MODELS, "(1, None)", console)
     elif Path(command.what).exists() or "/" in command.what:
         _tell_folder(Path(command.what), console)
     else:
@@ -33,35 +36,20 @@ def run(command: Info, console: Console) -> None:
         raise CommandError(f"no model and no folder is called {command.what!r}{hint}")
 
 
-def _tell_image_model(name: str, console: Console) -> None:
-    from diffeo.models import IMAGE_MODELS, describe_models
+def _tell_form(
+    name: str, of: str, models: "Mapping[str, ModelEntry]", shape: str, console: Console
+) -> None:
+    """About a model of images or of sounds."""
+    from diffeo.models import describe_models
 
-    entry = IMAGE_MODELS[name]
+    entry, data = models[name], of.upper()
     console.say(describe_models(name))
     console.say()
-    console.say(f"diffeo train {name} IMAGES --out FOLDER trains it; its options: diffeo train")
-    console.say(f"{name} IMAGES --help. In Python: diffeo.create({name!r}, shape=(C, H, W), …)")
+    console.say(f"diffeo train {name} {data} --out FOLDER trains it; its options: diffeo train")
+    console.say(f"{name} {data} --help. In Python: diffeo.create({name!r}, shape={shape}, …)")
     console.result = {
         "name": name,
-        "of": "images",
-        "summary": entry.summary,
-        "reference": entry.reference,
-        "options": {key: shown(option.default) for key, option in entry.options.items()},
-        "presets": {key: dict(values) for key, values in entry.presets.items()},
-    }
-
-
-def _tell_sound_model(name: str, console: Console) -> None:
-    from diffeo.models import SOUND_MODELS, describe_models
-
-    entry = SOUND_MODELS[name]
-    console.say(describe_models(name))
-    console.say()
-    console.say(f"diffeo train {name} SOUNDS --out FOLDER trains it; its options: diffeo train")
-    console.say(f"{name} SOUNDS --help. In Python: diffeo.create({name!r}, shape=(1, None), …)")
-    console.result = {
-        "name": name,
-        "of": "sounds",
+        "of": of,
         "summary": entry.summary,
         "reference": entry.reference,
         "options": {key: shown(option.default) for key, option in entry.options.items()},

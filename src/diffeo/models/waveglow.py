@@ -15,7 +15,7 @@ from diffeo.contexts import ContextArgument, as_context_shape
 from diffeo.density import Density, Flow
 from diffeo.models.parts import at_least
 from diffeo.models.registry import register
-from diffeo.nets.gated import SequenceConv
+from diffeo.nets.gated import GatedConvolutions
 from diffeo.nets.upsample import Upsample
 from diffeo.nets.waveglow import GroupedCondition, WaveGlowNet
 from diffeo.scalars import Affine
@@ -119,12 +119,10 @@ def remove_weight_norm(model: Density) -> Density:
     Args:
         model: of a sound, from `diffeo.create`.
     """
-    found = False
     for part in model.modules():
-        if isinstance(part, SequenceConv) and part.weight is None:
+        if isinstance(part, GatedConvolutions):
             part.remove_weight_norm()
-            found = True
     config: Any = getattr(model, "config", None)
-    if found and config is not None:
+    if config is not None and "weight_norm" in config["arguments"]:
         config["arguments"]["weight_norm"] = False
     return model
