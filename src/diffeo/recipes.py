@@ -21,8 +21,9 @@ UNITS = {
     "bits/dim": "lower is better",
     "nats": "an image, higher is better",
     "nats of pixels in [0, 1]": "an image, higher is better",
+    "bits/sample": "lower is better",
 }
-"""Units of a figure, and what to know of them."""
+"""Units of a figure, and what to know of them; the last is of sounds, the others of images."""
 _KEYS = {
     "title": str,
     "reference": str,
@@ -36,8 +37,13 @@ _KEYS = {
     "measured": (list, type(None)),
 }
 _NOT_OPTIONS = ("out", "resume", "overwrite", "json", "quiet", "device")
-PICTURES = {"samples.png": "samples", "curve.png": "curve"}
-"""Of a trained model's folder, and what they are called beside a recipe."""
+KEPT = {
+    "samples.png": "pictures/{}-samples.png",
+    "curve.png": "pictures/{}-curve.png",
+    "waveforms.png": "pictures/{}-waveforms.png",
+    "samples.wav": "sounds/{}-samples.flac",
+}
+"""Of a trained model's folder, and where beside a recipe of that name it is kept."""
 _NEEDED = ("title", "reference", "unit", "set", "model")
 
 
@@ -67,6 +73,11 @@ class Recipe:
     def name(self) -> str:
         """The file's, without its ending."""
         return self.path.stem
+
+    @property
+    def of_sounds(self) -> bool:
+        """Whether the figure is one of sounds, and not of images."""
+        return self.unit == "bits/sample"
 
     def words(self) -> list[str]:
         """The options as words of a command line."""
@@ -149,6 +160,8 @@ def read_recipe(path: Path) -> Recipe:
             )
     if found["unit"] not in UNITS:
         raise DataError(f"{path}: unit must be one of {', '.join(UNITS)}; got {found['unit']!r}")
+    if found["unit"] == "bits/sample" and "samples" in found:
+        raise DataError(f"{path}: samples is of images, and the unit {found['unit']} of sounds")
     if found.get("samples", 1) < 1:
         raise DataError(f"{path}: samples must be 1 or more; got {found['samples']}")
     measured = [
@@ -231,34 +244,45 @@ def add_measured(path: Path, values: Mapping[str, Any]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def keep_pictures(path: Path, trained: Path) -> list[Path]:
-    """Keeps a trained model's samples and curve beside a recipe, as pictures/NAME-samples.png.
+def keep(path: Path, trained: Path) -> list[Path]:
+    """Keeps the pictures and sounds of a trained model beside a recipe, as `KEPT` has them.
 
-    Those of an earlier run make room.
+    Those of an earlier run make room. Sounds are packed as FLAC, and lose nothing.
 
     Args:
         path: of the recipe.
         trained: folder of the model.
 
     Returns:
-        The pictures.
+        What is kept.
 
     Raises:
-        DataError: if they can't be written.
+        DataError: if something can't be written.
     """
-    beside = path.parent / "pictures"
     kept = []
-    try:
-        beside.mkdir(exist_ok=True)
-        for name, what in PICTURES.items():
-            picture = beside / f"{path.stem}-{what}.png"
-            if not (trained / name).is_file():
-                picture.unlink(missing_ok=True)
+    for name, pattern in KEPT.items():
+        source, place = trained / name, path.parent / pattern.format(path.stem)
+        try:
+            if not source.is_file():
+                place.unlink(missing_ok=True)
                 continue
-            kept.append(picture)
-            partial = picture.with_name(f".{picture.name}.partial")
-            shutil.copyfile(trained / name, partial)
-            partial.replace(picture)
-    except OSError as error:
-        raise DataError(f"{beside}: can't be written ({error.strerror})") from None
+            place.parent.mkdir(exist_ok=True)
+            if source.suffix == place.suffix:
+                partial = place.with_name(f".{place.name}.partial")
+                shutil.copyfile(source, partial)
+                partial.replace(place)
+            else:
+                _pack(source, place)
+        except OSError as error:
+            raise DataError(f"{place.parent}: can't be written ({error.strerror})") from None
+        kept.append(place)
     return kept
+
+
+def _pack(source: Path, place: Path) -> None:
+    """Writes a sound of one channel and 16 bits as another kind of file."""
+    from diffeo.data.sound_files import Stored, read_header, read_samples, write_sound
+
+    sound = Stored.file(source)
+    header = read_header(sound)
+    write_sound(place, read_samples(sound, header)[:, 0], header.rate)

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffeo.cli.commands import TrainImages
+from benchmarks import recipes as page
+from diffeo.cli.commands import TrainImages, TrainSounds
 from diffeo.cli.words import parse
+from diffeo.data import read_sounds, write_sound
 from diffeo.data.errors import DataError
-from diffeo.recipes import Recipe, add_measured, find_data, find_recipe, read_recipe, shipped
+from diffeo.recipes import Recipe, add_measured, find_data, find_recipe, keep, read_recipe, shipped
+from diffeo.sound_model import SoundModel
 from tests.cli.conftest import make_images
 
 RECIPE = """title: Glow on halves
@@ -27,6 +30,23 @@ options:
   max-steps: 4
   batch-size: 16
 """
+OF_SOUNDS = """title: WaveNet on digits
+reference: "Nobody, 2026"
+unit: bits/sample
+note: A few steps.
+set: tones
+model: wavenet
+options:
+  layers: 2
+  residual: 4
+  skip: 4
+  components: 2
+  context: speaker
+  segment: 100
+  batch-size: 4
+  max-steps: 2
+  samples-every: 0
+"""
 
 
 @pytest.fixture
@@ -41,6 +61,22 @@ def recipe(empty) -> Path:
     return path
 
 
+@pytest.fixture
+def of_sounds(empty) -> Path:
+    """A recipe of sounds, and its set: three takes of digits for training, two for testing."""
+    pytest.importorskip("soundfile")
+    folder = empty / "sets/tones"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for who in ("ann", "ben"):
+        for take in (0, 1, 5, 6, 7):
+            tone = 0.3 * np.sin(np.arange(200 + take) * 0.2) + rng.normal(0, 0.02, 200 + take)
+            write_sound(folder / f"3_{who}_{take}.wav", tone, 8000)
+    path = empty / "tones.yaml"
+    path.write_text(OF_SOUNDS)
+    return path
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_recipes_that_come_along_can_be_run(name, tmp_path):
     """Each is read, and its options are understood for its model and its data."""
@@ -48,7 +84,8 @@ def test_recipes_that_come_along_can_be_run(name, tmp_path):
     folder = tmp_path / recipe.set
     folder.mkdir()
     command = parse(["train", recipe.model, str(folder), "--out", "x", *recipe.words()])
-    assert isinstance(command, TrainImages) and command.model == recipe.model
+    assert isinstance(command, TrainSounds if recipe.of_sounds else TrainImages)
+    assert command.model == recipe.model
 
 
 def test_a_run_stands_beside_the_published_number(diffeo, recipe, empty):
@@ -71,6 +108,91 @@ def test_a_run_is_recorded_and_the_rest_stays(diffeo, recipe, empty, monkeypatch
     assert first["test_images"] == 30 and first["training_images"] == 108
     for name, kept in (("samples.png", "samples"), ("curve.png", "curve")):
         assert Path(f"pictures/glow-halves-{kept}.png").read_bytes() == Path("r", name).read_bytes()
+    assert not Path("sounds").exists() and not Path("pictures/glow-halves-waveforms.png").exists()
+
+
+def test_a_recipe_of_sounds_is_run_and_recorded(diffeo, of_sounds, empty, pictures):
+    words = ("run", of_sounds, "--data", "sets", "--out", "r", "--threads", 1)
+    outcome = diffeo(*words, "--record")
+    assert outcome.status == 0, outcome.err
+    assert "bits/sample of the test part, lower is better" in outcome.out
+    for said in ("here", "published  ", "independent samples", "FLAC", "A few steps."):
+        assert said in outcome.out
+    (found,) = read_recipe(of_sounds).measured
+    evaluated = json.loads(diffeo("evaluate", "r", "sets/tones", "--json").out)
+    assert found["value"] == round(evaluated["bits_per_sample"], 4)
+    assert found["standard_error"] == round(evaluated["standard_error"], 4)
+    for key in ("flac", "independent"):
+        assert found[key] == round(evaluated["baselines"][key], 4)
+    # Takes 0 and 1 of two people; of the other six clips one is held out.
+    assert (found["test_clips"], found["training_clips"]) == (4, 5) and found["steps"] == 2
+    assert "test_images" not in found and "samples" not in found
+    pictured = ["tones-curve.png", "tones-waveforms.png"]
+    for name in pictured:
+        kept, made = Path("pictures", name), Path("r", name.removeprefix("tones-"))
+        assert kept.read_bytes() == made.read_bytes()
+    drawn, kept = read_sounds("r/samples.wav"), read_sounds("sounds/tones-samples.flac")
+    assert kept.rate == drawn.rate and np.array_equal(kept.clips[0], drawn.clips[0])
+    Path("r/samples.wav").unlink()
+    assert keep(of_sounds, Path("r")) == [of_sounds.parent / "pictures" / name for name in pictured]
+    assert not Path("sounds/tones-samples.flac").exists()
+
+
+def test_the_page_has_images_and_sounds(diffeo, recipe, of_sounds, empty, pictures, monkeypatch):
+    for each in (recipe, of_sounds):
+        words = ("run", each, "--data", "sets", "--record", "--threads", 1, "--max-steps", 2)
+        assert diffeo(*words).status == 0
+    monkeypatch.setattr(page, "FOLDER", empty)
+    text = page.results()
+    tables = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(tables) == 6  # a head, a rule and a row of each
+    for head, rule, row in (tables[:3], tables[3:]):
+        assert head.count("|") == rule.count("|") == row.count("|")
+    assert tables[2].startswith("| glow-halves | bits/dim, lower is better | ")
+    assert "4, 0.8 s" not in tables[2] and " images, seed 0 |" in tables[2]
+    found = read_recipe(of_sounds).measured[0]
+    cells = [cell.strip() for cell in tables[5].split("|")[1:-1]]
+    assert cells[0] == "tones" and cells[1].startswith(f"{found['value']:g} ± ")
+    assert cells[2:5] == [f"{found['flac']:g}", f"{found['independent']:g}", "4, 0.1 s"]
+    assert "5 clips, seed 0" in cells[7]
+    assert "![tones: waveforms](pictures/tones-waveforms.png)" in text
+    assert "\n[tones: samples](sounds/tones-samples.flac)" in text
+
+
+def test_a_single_test_clip_has_no_standard_error(diffeo, of_sounds, empty, monkeypatch):
+    for name in ("3_ann_1", "3_ben_0", "3_ben_1"):
+        Path(f"sets/tones/{name}.wav").unlink()
+    assert diffeo("run", of_sounds, "--data", "sets", "--record", "--threads", 1).status == 0
+    (found,) = read_recipe(of_sounds).measured
+    assert found["test_clips"] == 1 and found["standard_error"] is None
+    monkeypatch.setattr(page, "FOLDER", empty)
+    assert f"| tones | {found['value']:g} | " in page.results()
+
+
+def test_an_infinite_figure_is_not_recorded(diffeo, of_sounds, empty, monkeypatch):
+    monkeypatch.setattr(
+        SoundModel, "log_prob", lambda self, sounds, **_: np.full(len(sounds), -np.inf)
+    )
+    outcome = diffeo("run", of_sounds, "--data", "sets", "--record", "--threads", 1)
+    assert outcome.status == 0 and "nothing is recorded" in outcome.err
+    assert of_sounds.read_text() == OF_SOUNDS
+
+
+def test_a_unit_of_other_data_is_refused(diffeo, recipe, of_sounds, empty):
+    recipe.write_text(RECIPE.replace("bits/dim", "bits/sample"))
+    mistake = diffeo("run", recipe, "--data", "sets").mistake
+    assert "unit is bits/sample, and sets/halves holds images; write bits/dim or nats" in mistake
+    of_sounds.write_text(OF_SOUNDS.replace("bits/sample", "bits/dim"))
+    mistake = diffeo("run", of_sounds, "--data", "sets").mistake
+    assert "unit is bits/dim, and sets/tones holds sounds; write bits/sample" in mistake
+    assert not Path("runs").exists()
+
+
+def test_a_set_without_a_test_part_is_said(diffeo, of_sounds, empty):
+    for path in Path("sets/tones").glob("*.wav"):
+        path.rename(path.with_name("x" + path.name))
+    of_sounds.write_text(OF_SOUNDS.replace("context: speaker", "speakers: _(.+)_"))
+    assert "no subfolder of the part 'test'" in diffeo("run", of_sounds, "--data", "sets").mistake
 
 
 def test_a_tighter_bound_is_named(diffeo, recipe, empty):
@@ -99,6 +221,7 @@ def test_a_figure_in_nats_of_pixels_in_the_unit_interval(recipe):
         ("options:", "options: 3\nx:", "options is 3"),
         ("title: Glow", "title: [", "can't be read"),
         ("  steps: 1", "  out: elsewhere", "out is not for a recipe"),
+        ("bits/dim", "bits/sample\nsamples: 4", "samples is of images, and the unit bits/sample"),
     ],
 )
 def test_a_recipe_with_a_mistake_is_refused(recipe, before, after, said):

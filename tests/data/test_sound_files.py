@@ -166,6 +166,14 @@ def test_a_length_that_was_not_known_when_writing_began(tmp_path):
     assert len(read_sounds(path).clips[0]) == 1000
 
 
+def test_a_sound_that_memory_may_not_hold(tmp_path, monkeypatch):
+    """As of a small FLAC file of hours of silence."""
+    soundfile.write(tmp_path / "a.flac", np.zeros((1000, 2)), RATE)
+    monkeypatch.setattr("diffeo.data.sound_files.LONGEST", 1999)
+    with pytest.raises(DataError, match="1,000 samples of 2 channels, and 1,999 in all are"):
+        read_sounds(tmp_path / "a.flac")
+
+
 def test_without_the_audio_extra(tmp_path, monkeypatch):
     write_sound(tmp_path / "a.wav", levels(), RATE)
     monkeypatch.setitem(sys.modules, "soundfile", None)

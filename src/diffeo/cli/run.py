@@ -2,24 +2,28 @@
 
 import dataclasses
 import datetime
+import math
 import os
 import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffeo.cli.commands import Run, TrainImages
-from diffeo.cli.compute import load_images
+from diffeo.cli.baselines import NAMES
+from diffeo.cli.commands import Run, TrainImages, TrainSounds
+from diffeo.cli.compute import load_images, load_sounds
 from diffeo.cli.console import Console, estimate, number
-from diffeo.cli.errors import CommandError
+from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.image_figures import draws_for, evaluated
-from diffeo.cli.images import read_for
+from diffeo.cli.images import read_for as read_images_for
+from diffeo.cli.sound_figures import judged
+from diffeo.cli.sounds import read_for as read_sounds_for
 from diffeo.cli.words import parse
 from diffeo.quantities import duration
 
 if TYPE_CHECKING:
     from diffeo.recipes import Recipe
-    from diffeo.train import Evaluation
-
 
 OWN = (
     *("device", "threads", "seed", "max_steps", "max_time"),
@@ -31,13 +35,14 @@ DEFAULTS = {field.name: field.default for field in dataclasses.fields(Run)}
 
 def run(command: Run, console: Console) -> None:
     """Trains, evaluates on the test part, and prints the figure beside the published one."""
+    from diffeo.data.sound_sources import find_sounds
     from diffeo.recipes import (
         UNITS,
         add_measured,
         check_recordable,
         find_data,
         find_recipe,
-        keep_pictures,
+        keep,
         read_recipe,
     )
 
@@ -51,8 +56,20 @@ def run(command: Run, console: Console) -> None:
     out = command.out or Path("runs") / recipe.name
     words = ["train", recipe.model, str(folder), "--out", str(out), *recipe.words()]
     asked = parse(words)
-    if not isinstance(asked, TrainImages):
-        raise CommandError(f"{recipe.path}: {recipe.set} is not images; recipes are of images")
+    reach = next((how for kind, how in _REACHED.items() if isinstance(asked, kind)), None)
+    if reach is None:
+        raise CommandError(
+            f"{recipe.path}: {folder} is a table; recipes are of images and of sounds"
+        )
+    if recipe.of_sounds != isinstance(asked, TrainSounds):
+        units = [unit for unit in UNITS if recipe.of_sounds != (unit == "bits/sample")]
+        what = "images" if recipe.of_sounds else "sounds"
+        raise CommandError(
+            f"{recipe.path}: unit is {recipe.unit}, and {folder} holds {what}; write "
+            f"{' or '.join(units)}"
+        )
+    if recipe.of_sounds:
+        find_sounds(folder, "test")  # that there is none is better said now than after training
     told = {key: getattr(command, key) for key in OWN if getattr(command, key) != DEFAULTS[key]}
     asked = dataclasses.replace(asked, **told)
     console.say(f"{recipe.title} ({recipe.path})")
@@ -69,57 +86,121 @@ def run(command: Run, console: Console) -> None:
         return  # of several processes the first writes, and evaluates
     trained = console.result
     device = trained.get("device", "cpu")
-    model, config = load_images(out, device)
-    images = read_for(model, config, folder, console, part="test")
-    draws = draws_for(len(images.pixels))
-    console.note(f"evaluating on {len(images.pixels):,} test images …")
-    evaluation = evaluated(
-        model, images, console, samples=recipe.samples, draws=draws, seed=command.seed
-    )
-    figure = recipe.figure(evaluation.log_likelihood, evaluation.dimensions, model.levels)
-    error = recipe.error(evaluation.standard_error, evaluation.dimensions)
-    training = config["training"]
+    reached = reach(recipe, out, folder, device, console, command.seed)
+    training = reached.training
     bound = "" if recipe.samples == 1 else f" ({recipe.samples}-sample bound)"
     console.say(f"{recipe.unit} of the test part, {UNITS[recipe.unit]}{bound}:")
     published = "none" if recipe.published is None else number(recipe.published, 3)
     console.rows(
         [
-            ["here", estimate(figure, error), f"trained {duration(training['seconds'])}"],
+            [
+                "here",
+                estimate(reached.value, reached.standard_error),
+                f"trained {duration(training['seconds'])}",
+            ],
             ["published", published, recipe.reference],
+            *([name, number(value), ""] for name, value in reached.beside.items()),
         ]
     )
     if recipe.note:
         console.say(recipe.note)
-    if command.record:
-        add_measured(recipe.path, _measured(recipe, evaluation, training, model.levels))
-        pictures = keep_pictures(recipe.path, out)
-        console.say(f"{recipe.path}: recorded, with {', '.join(map(str, pictures))}")
+    if command.record and not math.isfinite(reached.value):
+        console.warn(f"{recipe.path}: nothing is recorded, since the figure is no finite number")
+    elif command.record:
+        add_measured(recipe.path, _measured(reached))
+        kept = ", ".join(map(str, keep(recipe.path, out)))
+        console.say(f"{recipe.path}: recorded, with {kept}")
     console.result = {
         "recipe": recipe.name,
         "unit": recipe.unit,
         "published": recipe.published,
-        "value": figure,
-        "standard_error": error,
-        "test": evaluation.to_dict(),
+        "value": reached.value,
+        "standard_error": reached.standard_error,
+        "test": reached.evaluation,
         "folder": str(out),
         "training": trained,
     }
 
 
-def _measured(
-    recipe: "Recipe", evaluation: "Evaluation", training: dict[str, Any], levels: int
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Reached:
+    """What a model reached on the test part of a recipe's data.
+
+    Args:
+        value: in the recipe's unit.
+        standard_error: of it; NaN where it is not known.
+        evaluation: all figures, plain values.
+        training: of the model's folder.
+        test: what is recorded of the test part.
+        learned: what is recorded of the training data.
+        beside: figures of simpler means, in the same unit, by their names.
+    """
+
+    value: float
+    standard_error: float
+    evaluation: Mapping[str, Any]
+    training: Mapping[str, Any]
+    test: Mapping[str, Any]
+    learned: Mapping[str, Any]
+    beside: Mapping[str, float] = field(default_factory=dict)
+
+
+def _by_images(
+    recipe: "Recipe", out: Path, data: Path, device: str, console: Console, seed: int
+) -> _Reached:
+    model, config = load_images(out, device)
+    images = read_images_for(model, config, data, console, part="test")
+    draws = draws_for(len(images.pixels))
+    console.note(f"evaluating on {len(images.pixels):,} test images …")
+    found = evaluated(model, images, console, samples=recipe.samples, draws=draws, seed=seed)
+    training = config["training"]
+    return _Reached(
+        recipe.figure(found.log_likelihood, found.dimensions, model.levels),
+        recipe.error(found.standard_error, found.dimensions),
+        found.to_dict(),
+        training,
+        {"test_images": found.rows, "noise_draws": draws, "samples": recipe.samples},
+        {"training_images": training["rows"]},
+    )
+
+
+def _by_sounds(
+    recipe: "Recipe", out: Path, data: Path, device: str, console: Console, seed: int
+) -> _Reached:
+    model, config = load_sounds(out, device)
+    sounds = read_sounds_for(model, config, data, console, part="test")
+    console.note(f"evaluating on {len(sounds):,} test clips …")
+    with mistakes():
+        found, _ = judged(model, sounds, console)
+    training = config["training"]
+    simpler = {key: round(value, 4) for key, value in found.baselines.items()}
+    return _Reached(
+        found.bits_per_sample,
+        found.standard_error,
+        found.to_dict(),
+        training,
+        {"test_clips": found.rows, "test_seconds": round(found.seconds, 1), **simpler},
+        {"training_clips": training["sounds"]["clips"]},
+        {NAMES["clip"][key]: value for key, value in found.baselines.items()},
+    )
+
+
+_REACHED: Mapping[type, Callable[..., _Reached]] = {
+    TrainImages: _by_images,
+    TrainSounds: _by_sounds,
+}
+"""What evaluates, by what trained."""
+
+
+def _measured(reached: _Reached) -> dict[str, Any]:
     """What is to be known of a figure, in plain values."""
-    figure = recipe.figure(evaluation.log_likelihood, evaluation.dimensions, levels)
-    error = recipe.error(evaluation.standard_error, evaluation.dimensions)
+    training, error = reached.training, reached.standard_error
     return {
         "date": datetime.date.today().isoformat(),
-        "value": round(figure, 4),
-        "standard_error": round(error, 4),
-        "test_images": evaluation.rows,
-        "noise_draws": draws_for(evaluation.rows),
-        "samples": recipe.samples,
-        "training_images": training["rows"],
+        "value": round(reached.value, 4),
+        "standard_error": round(error, 4) if math.isfinite(error) else None,
+        **reached.test,
+        **reached.learned,
         "parameters": training["parameters"],
         "steps": training["steps"],
         "stopped": training["stopped"],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_data, check_place, staged
-from diffeo.cli.images import PICTURES, Counted, in_part
+from diffeo.cli.images import PICTURES, Counted, holds_pictures, in_part
 
 if TYPE_CHECKING:
     from diffeo.data.sounds import Sounds
@@ -23,16 +23,26 @@ HEARD = (*WRITTEN, ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".w
 
 
 def holds_sounds(path: Path) -> bool:
-    """Whether what is there is sounds: a file of sound, or a folder of some and no pictures."""
+    """Whether what is there is sounds; never raises.
+
+    They are a file of sound, an archive with one, a folder of some and no pictures, or one that
+    holds such an archive and no other data, or the arrays of a public set.
+    """
+    from diffeo.data.sound_archives import has_sounds, is_archive
+    from diffeo.data.sound_sets import is_digit_arrays
+
     if not path.is_dir():
-        return path.name.lower().endswith(HEARD)
-    found = False
-    for _, _, names in os.walk(path, followlinks=True):
+        return path.name.lower().endswith(HEARD) or (is_archive(path.name) and has_sounds(path))
+    found, packed = False, list[Path]()
+    for folder, _, names in os.walk(path, followlinks=True):
         for name in names:
             if name.lower().endswith(PICTURES):
                 return False
             found = found or name.lower().endswith(HEARD)
-    return found
+            packed += [Path(folder, name)] if is_archive(name) else []
+    if found or is_digit_arrays(path):
+        return True
+    return len(packed) == 1 and not holds_pictures(path) and has_sounds(packed[0])
 
 
 def read(
@@ -44,10 +54,10 @@ def read(
     part: str | None = None,
     prefer: str | None = None,
 ) -> "Sounds":
-    """The sounds of a file or a folder; what was converted is told.
+    """The sounds of a file, an archive or a folder; what was converted is told.
 
     Args:
-        path: of the file or folder.
+        path: of the file, archive or folder.
         console: to tell on.
         rate: samples a second, to which they are brought; None for the files' own.
         speakers: how names tell who speaks, as in `read_sounds`.
@@ -183,17 +193,18 @@ def check_out_sounds(
         path: a file (.wav, .flac), or, of several sounds, a new folder.
         many: whether there are several.
         overwrite: whether a file that is there may be replaced.
-        source: what is read.
+        source: what is read; of an archive there are several.
 
     Raises:
         CommandError: if it exists (without `overwrite`), is the source, has another ending, or its
             folder does not exist.
     """
+    from diffeo.data.sound_archives import is_archive
     from diffeo.extras import require
 
     require("soundfile", "writing sounds", "audio")
     suffix = path.suffix.lower()
-    if not many:
+    if not (many or (source is not None and is_archive(source.name))):
         if not path.is_dir() and suffix not in WRITTEN:
             raise CommandError(f"--out {path}: sounds are written as .wav or .flac")
         check_place(path, overwrite=overwrite, source=source)
@@ -217,7 +228,7 @@ def write(path: Path, sounds: "Sounds", names: Sequence[str] | None = None) -> N
     from diffeo.data.sound_files import write_sound
 
     with mistakes():
-        if names is None and len(sounds) == 1:
+        if path.suffix.lower() in WRITTEN:
             write_sound(path, sounds.clips[0], sounds.rate)
             return
         width = len(str(len(sounds)))

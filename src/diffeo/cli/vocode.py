@@ -15,8 +15,10 @@ from diffeo.quantities import counted, duration
 
 def run(command: Vocode, console: Console) -> None:
     """Takes the mel spectrogram of each sound and draws a sound that has it."""
+    from diffeo.data.sound_archives import is_archive
+
     check_temperature(command.temperature)
-    many = command.data.is_dir()
+    many = command.data.is_dir() or is_archive(command.data.name)
     check_out_sounds(command.out, many=many, overwrite=command.overwrite, source=command.data)
     device = prepare(command, console)
     model, config = load_sounds(command.model, device)

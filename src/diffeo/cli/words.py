@@ -229,10 +229,12 @@ def kind_of(data: Path, forms: Sequence[str]) -> Any:
         data: the path.
         forms: what the model has, for a folder that holds nothing which tells.
     """
+    from diffeo.data.sound_archives import is_archive
+
     if holds_sounds(data):
         return "sounds"
-    if not holds_images(data):
-        return "vectors"
+    if not holds_images(data):  # reading an archive tells what is wrong with it
+        return "sounds" if "sounds" in forms and is_archive(data.name) else "vectors"
     nothing = data.is_dir() and "images" not in forms and "sounds" in forms
     return "sounds" if nothing and not holds_pictures(data) else "images"
 

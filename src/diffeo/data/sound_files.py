@@ -1,10 +1,11 @@
-"""Sounds in files of their own, WAV and FLAC: reading one and writing one."""
+"""Sounds as WAV and FLAC, in files of their own or in memory: reading one and writing one."""
 
+import io
 import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +19,44 @@ OTHERS = (".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".au
 """Sound files that are not read: of most, samples are not what was recorded."""
 LOUDEST = 2.0
 """Beyond this, numbers in files of floating-point numbers are not meant for full scale at 1."""
+LONGEST = 2**30
+"""Samples of all channels, more than which are refused: 4 GiB as they are read."""
 _UNKNOWN_SIZE = (0, 2**32 - 1)
 """What programs that write to pipes put where they don't know yet how much there will be."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A sound as it is stored.
+
+    Args:
+        name: as messages tell it.
+        content: the file it is, or its bytes out of an archive.
+    """
+
+    name: str
+    content: Path | bytes
+
+    @classmethod
+    def file(cls, path: Path) -> "Stored":
+        """The sound in a file of its own."""
+        return cls(str(path), path)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
+
+    def opened(self) -> io.BufferedIOBase:
+        """The bytes, to read from the first on."""
+        return (
+            io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content.open("rb")
+        )
+
+    @property
+    def source(self) -> "Path | io.BufferedIOBase":
+        """What soundfile reads: it is faster at files than at what Python opened."""
+        return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content
 
 
 @dataclass(frozen=True)
@@ -33,36 +70,41 @@ class Header:
     """libsndfile's word for how a sample is stored: PCM_16, PCM_24, FLOAT, …"""
 
 
-def read_header(path: Path) -> Header:
-    """The header of a file, without its samples.
+def read_header(sound: Stored) -> Header:
+    """The header of a sound, without its samples.
 
     Raises:
-        DataError: if it is not a WAV or FLAC file, is damaged, cut short or empty, or holds no
-            samples.
+        DataError: if it is not WAV or FLAC, is damaged, cut short or empty, holds no samples, or
+            more than `LONGEST`.
         ImportError: if soundfile is not installed.
     """
     soundfile = require("soundfile", "diffeo.data.read_sounds", "audio")
     try:
-        if not path.stat().st_size:
-            raise DataError(f"{path}: the file is empty; remove it, or make it again")
-        with path.open("rb") as file:
-            _check_whole(path, file)
-        with soundfile.SoundFile(path) as sound:
-            form = sound.format
-            header = Header(sound.samplerate, sound.channels, len(sound), sound.subtype)
+        if not sound.size:
+            raise DataError(f"{sound.name}: the file is empty; remove it, or make it again")
+        with sound.opened() as file:
+            _check_whole(sound, file)
+        with soundfile.SoundFile(sound.source) as opened:
+            form = opened.format
+            header = Header(opened.samplerate, opened.channels, len(opened), opened.subtype)
     except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror}") from None
+        raise DataError(f"{sound.name}: can't be read: {error.strerror}") from None
     except soundfile.LibsndfileError as error:
-        raise _damaged(path, error) from None
+        raise _damaged(sound, error) from None
     if form not in ("WAV", "WAVEX", "RF64", "FLAC"):
-        raise DataError(f"{path}: is a file of {form}; save it as WAV or FLAC")
+        raise DataError(f"{sound.name}: is a file of {form}; save it as WAV or FLAC")
     if not header.samples:
-        raise DataError(f"{path}: has no samples; remove it, or record it again")
+        raise DataError(f"{sound.name}: has no samples; remove it, or record it again")
+    if header.samples * header.channels > LONGEST:
+        raise DataError(
+            f"{sound.name}: has {header.samples:,} samples of {header.channels} channels, and "
+            f"{LONGEST:,} in all are the most; cut it into pieces"
+        )
     return header
 
 
-def read_samples(path: Path, header: Header) -> np.ndarray:
-    """The samples of a file, full scale being ±1: whole numbers of b bits over 2^(b−1).
+def read_samples(sound: Stored, header: Header) -> np.ndarray:
+    """The samples of a sound, full scale being ±1: whole numbers of b bits over 2^(b−1).
 
     Raises:
         DataError: if it is damaged or cut short, or samples are not finite.
@@ -72,19 +114,19 @@ def read_samples(path: Path, header: Header) -> np.ndarray:
     """
     soundfile = require("soundfile", "diffeo.data.read_sounds", "audio")
     try:
-        x, _ = soundfile.read(path, dtype="float32", always_2d=True)
+        x, _ = soundfile.read(sound.source, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise _damaged(path, error) from None
+        raise _damaged(sound, error) from None
     if len(x) != header.samples:
         raise DataError(
-            f"{path}: is cut short: {len(x):,} of {header.samples:,} samples are there; copy it "
-            "again, or remove it"
+            f"{sound.name}: is cut short: {len(x):,} of {header.samples:,} samples are there; copy "
+            "it again, or remove it"
         )
-    check_finite(str(path), x)
+    check_finite(sound.name, x)
     if (peak := float(np.abs(x).max())) > LOUDEST:
         raise DataError(
-            f"{path}: holds numbers up to {peak:,.6g}, and full scale is 1; divide them by what "
-            "full scale is there, 32768 for 16 bits, and save it again"
+            f"{sound.name}: holds numbers up to {peak:,.6g}, and full scale is 1; divide them by "
+            "what full scale is there, 32768 for 16 bits, and save it again"
         )
     return x
 
@@ -195,27 +237,27 @@ def _as_waveform(waveform: Any) -> np.ndarray:
     return x
 
 
-def _check_whole(path: Path, file: BinaryIO) -> None:
-    """Refuses a WAV file whose end is missing: libsndfile would read the rest, and say nothing."""
+def _check_whole(sound: Stored, file: io.BufferedIOBase) -> None:
+    """Refuses WAV whose end is missing: libsndfile would read the rest, and say nothing."""
     start = file.read(12)
     if start[:4] != b"RIFF" or start[8:] != b"WAVE":
         return
-    size = path.stat().st_size
     while len(chunk := file.read(8)) == 8:
         length = int.from_bytes(chunk[4:], "little")
         if chunk[:4] == b"data":
-            if length not in _UNKNOWN_SIZE and file.tell() + length > size:
+            there = sound.size - file.tell()
+            if length not in _UNKNOWN_SIZE and length > there:
                 raise DataError(
-                    f"{path}: is cut short: {size - file.tell():,} of {length:,} bytes of samples "
-                    "are there; copy it again, or remove it"
+                    f"{sound.name}: is cut short: {there:,} of {length:,} bytes of samples are "
+                    "there; copy it again, or remove it"
                 )
             return
         file.seek(length + length % 2, os.SEEK_CUR)
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
-    reason = one_line(error).rpartition(f"{str(path)!r}: ")[2].rstrip(".")
+def _damaged(sound: Stored, error: Exception) -> DataError:
+    reason = one_line(error).rpartition(": ")[2].rstrip(".")  # behind what libsndfile calls it
     return DataError(
-        f"{path}: is damaged or no sound file ({reason}); remove it, or save it again as WAV or "
-        "FLAC"
+        f"{sound.name}: is damaged or no sound file ({reason}); remove it, or save it again as WAV "
+        "or FLAC"
     )

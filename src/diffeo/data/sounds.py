@@ -8,18 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from diffeo.data.errors import DataError, NoPart
-from diffeo.data.folders import in_order, part_of, walk
+from diffeo.data.errors import DataError
+from diffeo.data.folders import in_order
 from diffeo.data.messages import listed
 from diffeo.data.resample import resample
-from diffeo.data.sound_files import (
-    OTHERS,
-    SUFFIXES,
-    Header,
-    check_finite,
-    read_header,
-    read_samples,
-)
+from diffeo.data.sound_files import check_finite
+from diffeo.data.sound_sources import find_sounds
 from diffeo.quantities import counted, duration
 
 Progress = Callable[[int, int], None]
@@ -161,6 +155,12 @@ def read_sounds(
 ) -> Sounds:
     """Reads sounds: a folder of WAV and FLAC files, with those in its subfolders, or one file.
 
+    An archive (.tar, .tar.gz, .tgz, .tar.bz2, .tar.xz, .zip), or a folder that holds one and no
+    sounds, is read as the folder that was packed, which its names may begin with; nothing is
+    unpacked to disk. Public sets are known by their names (`diffeo.data.sound_sets`): the Free
+    Spoken Digit Dataset has its authors' parts and speakers, also as two arrays
+    (samples_i16.npy.xz, index.npz), and of LJSpeech the last tenth of the clips is the part "test".
+
     Samples of 8, 16, 24 and 32 bits, and floating-point ones, become float32 with full scale at ±1:
     those of b bits are divided by 2^(b−1), and of 32 bits the highest 24 are kept. If all files lie
     in immediate subfolders, these are the speakers.
@@ -171,14 +171,14 @@ def read_sounds(
     end or more at full scale) and those that are silence, zeros throughout.
 
     Args:
-        path: of the folder or file.
+        path: of the folder, archive or file.
         rate: samples a second to have; None for those of the files, which must then all be the
             same.
         speakers: how a name tells who speaks: a regular expression with one group, which is
             searched in the path inside the folder ("_(.+)_" for 7_jackson_32.wav), or a function of
-            that path. None: subfolders.
-        part: "train", "test" or "val", where the data are in subfolders of these names. If None,
-            the first there is, in this order: train, val, test.
+            that path. None: subfolders, or as a public set names them.
+        part: "train", "test" or "val", where the data are in subfolders of these names, or of a
+            public set. If None, the first there is, in this order: train, val, test.
         progress: is told how many files are read, and of how many.
 
     Raises:
@@ -198,27 +198,28 @@ def read_sounds(
     if part not in (None, "train", "test", "val"):
         raise ValueError(f'read_sounds: part must be "train", "test" or "val", got {part!r}')
     pattern = _checked_pattern(speakers)
-    root, names, prefix, notes = _found(Path(path), part)
-    files = [root / name for name in names]
-    headers = [read_header(file) for file in files]
-    rate = _common_rate(files, headers) if rate is None else rate
-    who = _speakers(root, names, pattern)
-    names = [prefix + name for name in names]
+    found = find_sounds(Path(path), part)
+    who = found.speakers if pattern is None else _speakers(found.place, found.names, pattern)
+    names = [found.prefix + name for name in found.names]
     tally = _Tally(names)
-    clips: list[np.ndarray] = []
-    for i, (file, header) in enumerate(zip(files, headers, strict=True)):
-        x = read_samples(file, header)
+    read: dict[int, np.ndarray] = {}
+    common = rate or 0
+    for i, own, x in found.read(found.names, rate):
+        common = common or own  # all have one, where none is asked for
         clip = tally.look(i, x)
-        if header.rate != rate:
-            clip = resample(clip, header.rate, rate)
-            tally.add(i, f"resampled from {header.rate:,} to {rate:,} Hz")
-        clips.append(clip)
+        if own != common:
+            clip = resample(clip, own, common)
+            tally.add(i, f"resampled from {own:,} to {common:,} Hz")
+        read[i] = clip
         if progress is not None:
-            progress(i + 1, len(files))
+            progress(len(read), len(names))
+    if missing := [name for i, name in enumerate(names) if i not in read]:
+        raise DataError(f"{path}: changed while it was read: {listed(missing, 3)} gone; read again")
+    clips = [read[i] for i in range(len(names))]
     if len(tally.silent) == len(clips):
         where = f"{path}: holds" if len(clips) == 1 else f"{path}: all {len(clips)} clips hold"
         raise DataError(f"{where} nothing but silence, zeros; record it again")
-    return Sounds(clips, rate, names, who, (*notes, *tally.notes()))
+    return Sounds(clips, common, names, who, (*found.notes, *tally.notes()))
 
 
 class _Tally:
@@ -266,7 +267,8 @@ class _Tally:
 
     def _some(self, clips: "Sequence[int] | dict[int, int]") -> str:
         verb = "is" if len(clips) == 1 else "are"
-        return f"{counted(len(clips), 'clip')} ({listed([self.names[i] for i in clips], 3)}) {verb}"
+        names = [self.names[i] for i in sorted(clips)]  # archives have an order of their own
+        return f"{counted(len(clips), 'clip')} ({listed(names, 3)}) {verb}"
 
 
 def _clipped(x: np.ndarray) -> int:
@@ -294,44 +296,6 @@ def _clip(name: str, x: object) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _found(path: Path, part: str | None) -> tuple[Path, list[str], str, list[str]]:
-    """The folder, the files in it, its own name as a part with "/", and what was decided."""
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
-    if not path.is_dir():
-        if part is not None:
-            raise NoPart(f"{path}: is one file and has no part {part!r}; leave the part out")
-        if not path.name.lower().endswith(SUFFIXES):
-            raise DataError(f"{path}: sounds are read from .wav and .flac; save it as one of these")
-        return path.parent, [path.name], "", []
-    prefix, notes = part_of(path, part, SUFFIXES)
-    root = path / prefix
-    found = sorted(walk(root), key=in_order)
-    names = [name for name in found if name.lower().endswith(SUFFIXES)]
-    others = [name for name in found if not name.lower().endswith(SUFFIXES)]
-    if not names:
-        sounds = [name for name in others if name.lower().endswith(OTHERS)]
-        instead = f"; it has {listed(sounds, 3)}: save them as one of these" if sounds else ""
-        raise DataError(f"{root}: holds no sound files ({', '.join(SUFFIXES)}){instead}")
-    if others:
-        kinds = sorted({Path(name).suffix.lower() or "no ending" for name in others})
-        notes.append(f"{counted(len(others), 'other file')} left out ({', '.join(kinds[:5])})")
-    return root, names, f"{prefix}/" if prefix else "", notes
-
-
-def _common_rate(files: Sequence[Path], headers: Sequence[Header]) -> int:
-    rates = [header.rate for header in headers]
-    common = max(sorted(set(rates)), key=rates.count)
-    other = next((i for i, rate in enumerate(rates) if rate != common), None)
-    if other is not None:
-        raise DataError(
-            f"{files[other]}: is at {rates[other]:,} Hz, and {files[rates.index(common)]} at "
-            f"{common:,} Hz; sounds must have one rate",
-            f"; give --rate (rate=), such as {common}, to resample them all",
-        )
-    return common
-
-
 def _checked_pattern(speakers: Speakers | None) -> "re.Pattern[str] | Callable[[str], str] | None":
     if speakers is None or callable(speakers):
         return speakers
@@ -350,11 +314,8 @@ def _checked_pattern(speakers: Speakers | None) -> "re.Pattern[str] | Callable[[
 
 
 def _speakers(
-    path: Path, names: Sequence[str], how: "re.Pattern[str] | Callable[[str], str] | None"
-) -> list[str] | None:
-    if how is None:
-        inside = [name.split("/") for name in names]
-        return [parts[0] for parts in inside] if {len(parts) for parts in inside} == {2} else None
+    path: Path, names: Sequence[str], how: "re.Pattern[str] | Callable[[str], str]"
+) -> list[str]:
     if not isinstance(how, re.Pattern):
         return [str(how(name)) for name in names]
     found: list[str] = []
