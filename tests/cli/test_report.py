@@ -1,12 +1,19 @@
 """`diffeo report`: one file with everything inside, of the rows that training held out."""
 
+import base64
 import html
+import io
 import json
 import re
 import shutil
+import wave
 from pathlib import Path
 
+import pytest
+
+from diffeo.data import write_sound
 from tests.cli.conftest import QUICK
+from tests.cli.test_sounds import RATE, WAVENET, make_clip
 from tests.frames import mixed_frame
 
 
@@ -42,3 +49,54 @@ def test_a_report_of_a_model_without_records(diffeo, trained, tables, empty):
         Path("bare", name).unlink()
     assert "--data held_out.csv" in diffeo("report", "bare").mistake
     assert diffeo("report", "bare", "--data", tables / "held out.csv").status == 0
+
+
+@pytest.fixture
+def spoken(diffeo, empty):
+    """A model of two speakers, trained on half of what is said; the other half is the part test."""
+    for i in range(24):
+        name, pitch = ("ann", 0.2) if i % 2 else ("ben", 0.6)
+        folder = Path("clips", "train" if i < 16 else "test")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_sound(folder / f"{i}_{name}_0.wav", make_clip(220 + 8 * i, pitch, i), RATE)
+    given = ("--context", "speaker", "--speakers", "_(.+)_", "--out", "w")
+    assert diffeo("train", "wavenet", "clips", *given, *WAVENET).status == 0
+    return Path("w")
+
+
+def test_a_report_of_the_held_out_clips(diffeo, spoken):
+    outcome = diffeo("report", spoken)
+    assert outcome.status == 0, outcome.err
+    assert "scoring 1 clip" in outcome.err and "MB, sounds and pictures inside" in outcome.err
+    page = html.unescape(Path("w/report.html").read_text())
+    assert outcome.out.splitlines()[1] in page
+    # A clip in ten is held out, and it is the one that the training judged by.
+    training = json.loads(Path("w/config.json").read_text())["training"]
+    assert (
+        f'this model</td><td class="figure">{training["validation"]["bits_per_sample"]:.3f}<'
+        in page
+    )
+    assert "--given is of the images or sounds" in diffeo("report", "w", "--given", "a=b").mistake
+    shutil.move("clips", "moved")
+    words = ("report", "w", "--overwrite")
+    assert "have moved or changed" in (said := diffeo(*words).mistake) and "--data FOLDER" in said
+
+
+def test_a_report_of_other_clips_has_the_figures_of_evaluate(diffeo, spoken):
+    told = json.loads(diffeo("evaluate", "w", "clips", "--json").out)
+    result = json.loads(diffeo("report", "w", "--data", "clips", "--out", "r", "--json").out)
+    assert result["rows"] == told["rows"] == 8
+    figures = f"{told['bits_per_sample']:.3f} ± {told['standard_error']:.3f} bits"
+    assert figures in result["verdict"]
+    page = Path("r/report.html").read_text()
+    found = re.findall(r'src="data:audio/wav;base64,([^"]*)"', page)
+    assert len(found) == 8 + 6
+    for data in found:
+        with wave.open(io.BytesIO(base64.b64decode(data))) as file:
+            assert file.getframerate() == RATE and 0 < file.getnframes() <= 220 + 8 * 24
+    one = ("report", "w", "--data", "clips/test/20_ben_0.wav", "--out", "s")
+    assert diffeo(*one, "--given", "speaker=ann").status == 0
+    assert "drawn: ann" in Path("s/report.html").read_text()
+    assert "moved" in diffeo("report", "w", "--data", "moved", "--out", "t").mistake
+    assert "given speaker=carl" in diffeo(*one, "--overwrite", "--given", "speaker=carl").mistake
+    assert not Path("t").exists()

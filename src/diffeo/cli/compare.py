@@ -1,13 +1,16 @@
-"""`diffeo compare`: which of two models finds a table's rows, or images, likelier."""
+"""`diffeo compare`: which of two models finds a table's rows, images or sounds likelier."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Compare
 from diffeo.cli.compute import (
     load_model,
     need,
+    not_of_sounds,
     only_of_images,
     only_of_tables,
     pieces,
@@ -19,12 +22,21 @@ from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.image_figures import draws_for, scores_of
 from diffeo.cli.images import bits_of, class_of, read_for
+from diffeo.cli.progress import drawing
+from diffeo.cli.report import settings_of
+from diffeo.cli.sound_figures import in_clips
+from diffeo.cli.sounds import read_for as read_sounds_for
+from diffeo.cli.sounds import speaker_of
+from diffeo.cli.split import split_sounds, unchanged
 from diffeo.quantities import counted
+from diffeo.sound_figures import FILE_BITS, evaluate_sounds, is_mu_law, of_what, ratio
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from diffeo.data.sounds import Sounds
     from diffeo.image_model import ImageModel
+    from diffeo.sound_model import SoundModel
     from diffeo.table import Table
 
 
@@ -40,26 +52,26 @@ class Scores:
 
 
 def run(command: Compare, console: Console) -> None:
-    """Prints the mean of the row by row difference ± its standard error."""
+    """Prints the mean of the row by row, or clip by clip, difference ± its standard error."""
     need("lightning")
     device = prepare(command, console)
     first, config = load_model(command.first, device)
     second, other = load_model(command.second, device)
     from diffeo.image_model import ImageModel
+    from diffeo.sound_model import SoundModel
     from diffeo.table import Table
     from diffeo.train.evaluate import mean_and_error
 
+    if isinstance(first, SoundModel) and isinstance(second, SoundModel):
+        _of_sounds(command, console, (first, config), (second, other))
+        console.result |= {"device": device, "seed": command.seed}
+        return
     if isinstance(first, Table) and isinstance(second, Table):
         found = _of_tables(command, console, first, second)
     elif isinstance(first, ImageModel) and isinstance(second, ImageModel):
         found = _of_images(command, console, (first, config), (second, other))
     else:
         kinds = [what_of(model) for model in (first, second)]
-        if kinds[0] == kinds[1]:
-            raise CommandError(
-                "compare: is for models of tables and of images; of sounds, diffeo evaluate tells "
-                "the bits a sample of each"
-            )
         raise CommandError(
             f"{command.first} and {command.second}: one is a model of {kinds[0]} and the other of "
             f"{kinds[1]}, so their log-likelihoods can't be compared"
@@ -150,6 +162,135 @@ def _of_images(
     return Scores("image", (a, b), dimensions=math.prod(model.shape))
 
 
+def _of_sounds(
+    command: Compare,
+    console: Console,
+    first: "tuple[SoundModel, dict[str, Any]]",
+    second: "tuple[SoundModel, dict[str, Any]]",
+) -> None:
+    """Tells bits a sample of the same clips, and the difference: Σ (a − b) / Σ samples."""
+    import numpy as np
+
+    not_of_sounds(command, "drop_missing")
+    _check_sounds(command, first, second)
+    models, names = (first[0], second[0]), [str(command.first), str(command.second)]
+    sounds = _same_samples(_clips(command, console, first), models)
+    found, bits = [], []
+    for name, model in zip(names, models, strict=True):
+        with mistakes(), drawing(console, f"clips scored by {name}") as progress:
+            evaluation, scores = evaluate_sounds(model, sounds, progress)
+        found.append(evaluation)
+        bits.append(model.bits_per_sample(scores, model.scored(sounds), FILE_BITS))
+    possible = np.isfinite(bits[0]) & np.isfinite(bits[1])
+    if not possible.any():
+        raise CommandError(f"{command.data}: no clip is possible under both models")
+    samples = models[0].scored(sounds)[possible]
+    means = [ratio(each[possible] * samples, samples) for each in bits]
+    difference, error = ratio((bits[0] - bits[1])[possible] * samples, samples)
+    console.say(f"{command.data}: {in_clips(found[0])} at {sounds.rate:,} Hz")
+    console.say("bits a sample, lower is better:")
+    rows = [
+        [name, estimate(*mean), of_what(evaluation)]
+        for name, mean, evaluation in zip(names, means, found, strict=True)
+    ]
+    console.rows([*rows, ["difference, clip by clip", estimate(difference, error), ""]])
+    impossible = [evaluation.impossible for evaluation in found]
+    for name, lost in zip(names, impossible, strict=True):
+        if lost:
+            console.say(f"{counted(lost, 'clip')} impossible under {name} (−∞), left out above")
+    console.say(_verdict("clip", names, -difference, error, impossible))
+    console.result = {
+        "difference": difference,
+        "standard_error": error,
+        "unit": "bits a sample",
+        "rows": int(possible.sum()),
+        "models": [
+            {
+                "folder": names[i],
+                "bits_per_sample": means[i][0],
+                "standard_error": means[i][1],
+                "of": found[i].of,
+                "impossible": impossible[i],
+            }
+            for i in range(2)
+        ],
+    }
+
+
+def _clips(
+    command: Compare, console: Console, first: "tuple[SoundModel, dict[str, Any]]"
+) -> "Sounds":
+    """The clips of DATA; of a folder that both models were trained on, those that both held out.
+
+    Raises:
+        CommandError: if a model was trained on clips of DATA, and they can't be left out.
+    """
+    model, config = first
+    with mistakes():
+        given = speaker_of(model, command.given, required=False)
+        sounds = read_sounds_for(
+            model, config, command.data, console, part=command.part, prefer="test", given=given
+        )
+    folders = command.first, command.second
+    courses = [settings_of(folder) for folder in folders]
+    learned = [_names_read(course, command.data) for course in courses]
+    trained = [f for f, names in zip(folders, learned, strict=True) if names & set(sounds.names)]
+    if not trained:
+        return sounds
+    seeds = {course.get("seed") for course in courses}
+    whole = all(names == set(sounds.names) for names in learned)
+    if not (len(seeds) == 1 and whole and all(map(_held_out_some, courses))):
+        raise CommandError(
+            f"{command.data}: {trained[0]} was trained on it, and there are no clips of it that "
+            "both models are known to have held out; give sounds that neither was trained on"
+        )
+    held_out = split_sounds(sounds, courses[0]["seed"])[1]
+    console.note(
+        f"{command.data}: both models were trained on it; compared are the "
+        f"{counted(len(held_out), 'clip')} that both held out"
+    )
+    return held_out
+
+
+def _names_read(course: dict[str, Any], data: Path) -> set[str]:
+    """The names of the clips of DATA that training began with; none if it was on other data."""
+    from diffeo.data.sound_sources import find_sounds
+
+    if (course.get("data") or {}).get("path") != str(data.absolute()):
+        return set()
+    found = find_sounds(data, course.get("part"))
+    return {found.prefix + name for name in found.names}
+
+
+def _held_out_some(course: dict[str, Any]) -> bool:
+    """Whether training held out a tenth of the clips it began with, and these are the same yet."""
+    from diffeo.data.errors import NoPart
+    from diffeo.data.sound_sources import find_sounds
+
+    if course.get("validation") is not None or not unchanged(course["data"]):
+        return False
+    if course.get("part") is None:
+        with suppress(NoPart):
+            find_sounds(Path(course["data"]["path"]), "val")
+            return False
+    return True
+
+
+def _same_samples(sounds: "Sounds", models: "tuple[SoundModel, SoundModel]") -> "Sounds":
+    """The clips without the last samples that one of the models would leave out."""
+    from diffeo.data.sounds import Sounds
+
+    group = math.lcm(*(model.multiple for model in models))
+    for name, length in zip(sounds.names, sounds.lengths, strict=True):
+        if length < group:
+            raise CommandError(
+                f"{name}: has {length:,} samples, and the models together need {group} at least; "
+                "leave it out"
+            )
+    clips = [clip[: len(clip) // group * group] for clip in sounds.clips]
+    return Sounds(clips, sounds.rate, sounds.names, sounds.speakers)
+
+
 def _bits(found: Scores, nats: float) -> list[str]:
     """A cell with nats an image as bits/dim; none for tables."""
     if found.dimensions is None:
@@ -195,6 +336,36 @@ def _check_columns(command: Compare, first: "Table", second: "Table") -> None:
                 "and not in the other: a density and a probability can't be compared; train both "
                 f"with the same --type {column.name}=…"
             )
+
+
+def _check_sounds(
+    command: Compare,
+    first: "tuple[SoundModel, dict[str, Any]]",
+    second: "tuple[SoundModel, dict[str, Any]]",
+) -> None:
+    """Refuses models of sounds whose bits a sample are of different things."""
+    models, both = (first[0], second[0]), f"{command.first} and {command.second}"
+    rates = [f"{model.rate:,} Hz" for model in models]
+    if rates[0] != rates[1]:
+        raise CommandError(
+            f"{both} are of sounds at {rates[0]} and {rates[1]}, so their bits a sample can't be "
+            "compared; train both at one rate, with diffeo train … --rate"
+        )
+    contexts = [" and ".join(model.context) or "nothing" for model in models]
+    if contexts[0] != contexts[1]:
+        raise CommandError(
+            f"{both} are given {contexts[0]} and {contexts[1]}, so their bits a sample can't be "
+            "compared; train both with the same --context"
+        )
+    levels = [
+        f"{2 ** round(model.bits or FILE_BITS):,} {'μ-law codes' if is_mu_law(model) else 'levels'}"
+        for model in models
+    ]
+    if levels[0] != levels[1]:
+        raise CommandError(
+            f"{both} are of {levels[0]} and {levels[1]}, so their bits a sample can't be compared; "
+            "train both with the same --head and --bits"
+        )
 
 
 def _check_images(

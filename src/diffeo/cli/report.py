@@ -12,19 +12,28 @@ from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_data
 from diffeo.cli.images import class_of, learned_and_judged, read_for
-from diffeo.cli.split import split, unchanged
-from diffeo.quantities import counted
+from diffeo.cli.progress import drawing
+from diffeo.cli.sounds import read_for as read_sounds_for
+from diffeo.cli.sounds import speaker_of
+from diffeo.cli.split import split, split_sounds, unchanged
+from diffeo.cli.train_sounds import MEL_OPTIONS
+from diffeo.quantities import counted, duration
 
 if TYPE_CHECKING:
     import pandas
 
     from diffeo.data.images import Images
+    from diffeo.data.sounds import Sounds
     from diffeo.image_model import ImageModel
+    from diffeo.sound_model import SoundModel
     from diffeo.table import Table
     from diffeo.train import History
 
 SAID_ELSEWHERE = ("model", "options", "out", "device", "quiet", "json", "overwrite", "resume")
 """Settings that the page has in other words, or that tell nothing about the model."""
+
+RECORDED = ("hardware", "software", "distilled_from", "figures")
+"""What a model's folder records of its training that the page tells beside the settings."""
 
 
 def run(command: Report, console: Console) -> None:
@@ -37,21 +46,18 @@ def run(command: Report, console: Console) -> None:
     if folder.exists() and not folder.is_dir():
         raise CommandError(f"{folder}: is a file; give a folder")
     if command.given and command.data is None:
-        raise CommandError("--given is the class of images that --data names; give both")
+        raise CommandError("--given is of the images or sounds that --data names; give both")
     if path.exists() and not command.overwrite:
         raise CommandError(f"{path}: exists; give another folder with --out, or --overwrite")
     device = prepare(command, console)
     model, config = load_model(command.model, device)
-    settings = _settings(command.model)
+    settings = settings_of(command.model)
     from diffeo.image_model import ImageModel
     from diffeo.sound_model import SoundModel
 
-    if isinstance(model, SoundModel):
-        raise CommandError(
-            f"{command.model}: is a model of sounds, and reports are of models of tables and "
-            "images; see waveforms.png and samples.wav there, and diffeo evaluate"
-        )
-    write = _of_images if isinstance(model, ImageModel) else _of_table
+    write = _of_table
+    if isinstance(model, (ImageModel, SoundModel)):
+        write = _of_images if isinstance(model, ImageModel) else _of_sounds
     judged, verdict = write(command, console, model, config, settings, path)
     console.say(f"{path}: open it in a browser ({path.absolute().as_uri()})")
     console.say(verdict)
@@ -127,6 +133,39 @@ def _of_images(
     return judged, page.verdict
 
 
+def _of_sounds(
+    command: Report,
+    console: Console,
+    model: Any,
+    config: dict[str, Any],
+    settings: dict[str, Any],
+    path: Path,
+) -> tuple[int, str]:
+    """Writes the page of a model of sounds; how many clips it was judged by, and the verdict."""
+    sounds = _sounds(command, console, model, config, settings)
+    from diffeo.report import gather_sounds
+    from diffeo.report.page import write_page
+
+    console.note(f"{counted(len(sounds), 'clip')}, {duration(sounds.seconds)}, to judge by")
+    training = config["training"] or {}
+    known = {key: training[key] for key in RECORDED if key in training}
+    if model.mel is None:
+        settings = {key: value for key, value in settings.items() if key not in MEL_OPTIONS}
+    with mistakes():
+        page = gather_sounds(
+            model,
+            sounds,
+            history=_history(command.model, config),
+            settings=_told(settings) | known,
+            seed=command.seed,
+            progress=lambda doing: console.note(f"{doing} …"),
+            watch=partial(drawing, console),
+        )
+        write_page(page, path)
+    console.note(f"{path}: {path.stat().st_size / 1e6:.1f} MB, sounds and pictures inside")
+    return len(sounds), page.verdict
+
+
 def _told(settings: dict[str, Any]) -> dict[str, Any]:
     """What the page says of the settings."""
     return {
@@ -170,7 +209,47 @@ def _images(
     return learned, judged
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def _sounds(
+    command: Report,
+    console: Console,
+    model: "SoundModel",
+    config: dict[str, Any],
+    settings: dict[str, Any],
+) -> "Sounds":
+    """The clips to judge by: those of --data, or those that training held out."""
+    reader = partial(read_sounds_for, model, config, console=console)
+    if command.data is not None:
+        with mistakes():
+            given = speaker_of(model, command.given, required=False)
+            return reader(command.data, prefer="test", given=given)
+    recorded = {key: settings.get(key) for key in ("data", "validation")}
+    found = {
+        key: unchanged(value) if isinstance(value, dict) else None
+        for key, value in recorded.items()
+    }
+    if found["data"] is None or (recorded["validation"] is not None and not found["validation"]):
+        what = (
+            "there is no record of the sounds that the model was trained on (settings.json)"
+            if recorded["data"] is None
+            else "the sounds that the model was trained on have moved or changed, so those that "
+            "were held out can't be found"
+        )
+        raise CommandError(
+            f"{command.model}: {what}; give sounds: diffeo report {command.model} --data FOLDER"
+        )
+    with mistakes():
+        return learned_and_judged(
+            reader,
+            found["data"],
+            found["validation"],
+            settings.get("part"),
+            settings["seed"],
+            split_sounds,
+            "clip",
+        )[1]
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
     """What the training was told; nothing where that is not recorded."""
     try:
         return dict(json.loads((folder / "settings.json").read_text(encoding="utf-8")))

@@ -14,6 +14,7 @@ from diffeo.report.images import image_grid
 from diffeo.report.latent import latent, pit
 from diffeo.report.page import render
 from diffeo.report.scores import score_histogram
+from diffeo.report.sound_gather import gather_sounds, sound_report
 from diffeo.report.style import save_figure
 from diffeo.report.tables import marginals, pairs
 from diffeo.report.two_sample import TwoSample, two_sample_test
@@ -22,6 +23,7 @@ __all__ = [
     "TwoSample",
     "gather",
     "gather_images",
+    "gather_sounds",
     "image_grid",
     "image_report",
     "latent",
@@ -33,5 +35,6 @@ __all__ = [
     "report",
     "save_figure",
     "score_histogram",
+    "sound_report",
     "two_sample_test",
 ]

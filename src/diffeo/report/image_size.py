@@ -3,16 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator
 
-import torch
 from torch import nn
 
 from diffeo.bijections.multiscale import MultiScale
 from diffeo.density import Density, Flow
-from diffeo.quantities import counted
 from diffeo.report.image_material import ImageMaterial, at_once
 from diffeo.report.image_words import rate
 from diffeo.report.page import Grid, Section
 from diffeo.report.scale_bits import parts_of
+from diffeo.report.sections import computed_on
 
 
 def parts_section(material: ImageMaterial) -> Section:
@@ -27,15 +26,9 @@ def parts_section(material: ImageMaterial) -> Section:
         size = sum(unique.values())
         rows.append((name, made, f"{size:,}", f"{size / total:.1%}"))
     grid = Grid(("part", "made of", "parameters", "of all"), tuple(rows), frozenset({2, 3}))
-    device = next(density.parameters()).device
-    where = device.type
-    if device.type == "cpu":
-        where = f"the CPU, {counted(torch.get_num_threads(), 'thread')}"
-    elif device.type == "cuda":
-        where = torch.cuda.get_device_name(device)
     words = (
-        f"Measured here, on {where}, up to {at_once(material.dimensions)} images at once; other "
-        "work on the machine slows it."
+        f"Measured here, on {computed_on(density)}, up to {at_once(material.dimensions)} images at "
+        "once; other work on the machine slows it."
     )
     measured = Grid(("", "value"), tuple(speeds(material)), frozenset({1}))
     return Section("Parts and speed", (grid, measured, words))

@@ -20,6 +20,21 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Player:
+    """A sound to play: what it is, and the WAV file."""
+
+    name: str
+    wav: bytes
+
+
+@dataclass(frozen=True)
+class Players:
+    """Sounds to play, side by side."""
+
+    sounds: tuple[Player, ...]
+
+
+@dataclass(frozen=True)
 class Grid:
     """A table of texts. Columns in `figures` (places from 0) are numbers, and stand right."""
 
@@ -43,7 +58,7 @@ def silent(doing: str) -> None:
     """Where nobody wants to know."""
 
 
-Block = str | Picture | Grid | Notes
+Block = str | Picture | Players | Grid | Notes
 """A paragraph, or one of the above."""
 
 
@@ -72,7 +87,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The page as HTML: styles and pictures inside, no script, nothing fetched from elsewhere."""
+    """The page as HTML: styles, pictures and sounds inside, no script, nothing from elsewhere."""
     title = escape(page.title)
     links = "".join(
         f'<a href="#part-{i}">{escape(section.title)}</a> '
@@ -133,10 +148,21 @@ def _block(block: Block) -> str:
             f'src="data:image/png;base64,{data}">'
             f"<figcaption>{escape(block.caption)}</figcaption></figure>"
         )
+    if isinstance(block, Players):
+        return f'<div class="players">{"".join(map(_player, block.sounds))}</div>'
     head = _row("th", block.header, block.figures)
     body = "\n".join(_row("td", row, block.figures) for row in block.rows)
     return (
         f'<div class="wide"><table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    )
+
+
+def _player(sound: Player) -> str:
+    data, name = base64.b64encode(sound.wav).decode("ascii"), escape(sound.name)
+    return (
+        f"<figure><figcaption>{name}</figcaption>"
+        f'<audio controls preload="metadata" aria-label="{name}" '
+        f'src="data:audio/wav;base64,{data}"></audio></figure>'
     )
 
 
@@ -190,6 +216,10 @@ th.figure { white-space: normal; }
 figure { margin: 1rem 0; }
 img { display: block; max-width: 100%; height: auto; background: #ffffff; border-radius: 4px; }
 figcaption { margin-top: .35rem; max-width: 46rem; }
+.players { display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr));
+  gap: 0 1rem; margin-top: 1rem; }
+.players figure { margin: .25rem 0; }
+audio { display: block; width: 100%; height: 2.5rem; margin-top: .25rem; }
 .notes { border-left: 4px solid var(--warn); background: var(--raised); margin: .75rem 0;
   padding: .6rem 1rem .6rem 2rem; }
 @media print { :root { --ink: #000; --paper: #fff; --raised: #fff; --line: #bbb; --quiet: #444; }

@@ -7,8 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
+from diffeo.quantities import counted
 from diffeo.report.comparison import Comparison, number
 from diffeo.report.curves import learning_curve
 from diffeo.report.latent import latent, outside_band, pit
@@ -244,6 +246,14 @@ def columns_section(material: "diffeo.report.material.Material") -> Section | No
         return None
     rows = tuple((str(name), words) for name, words in material.kinds)
     return Section("Columns", (Grid(("column", "taken for"), rows),))
+
+
+def computed_on(density: "diffeo.density.Density") -> str:
+    """What the model is computed on, in words."""
+    device = next(density.parameters()).device
+    if device.type == "cpu":
+        return f"the CPU, {counted(torch.get_num_threads(), 'thread')}"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def settings_section(

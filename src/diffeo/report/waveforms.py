@@ -1,10 +1,11 @@
 """Sounds to look at: waveforms over time, and how loud they are at each frequency."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from diffeo.report.style import DATA, MODEL, figure, styled
 
@@ -19,9 +20,15 @@ WINDOW_SECONDS = 0.025
 
 
 def waveforms(
-    columns: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]]]], rate: int, *, title: str = ""
+    columns: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]]]],
+    rate: int,
+    *,
+    title: str = "",
+    loudest: float | None = None,
+    made: bool = True,
+    width: float = 5.2,
 ) -> Figure:
-    """Sounds in columns, each as its waveform over its spectrogram.
+    """Sounds in columns, each as its waveform over its spectrogram; rows have one scale.
 
     Spectrograms are of squared magnitudes in decibels below the loudest of all; silence is what is
     `RANGE` below that.
@@ -31,6 +38,10 @@ def waveforms(
             drawn as data, the others as what a model made.
         rate: samples a second.
         title: above the picture.
+        loudest: the squared magnitude that is 0 dB (`loudest_of`), for several pictures of one
+            scale; None for that of these sounds.
+        made: whether the columns after the first are what a model made.
+        width: inches of a column.
 
     Raises:
         ValueError: if there is no sound.
@@ -38,44 +49,58 @@ def waveforms(
     Example:
         >>> tone = np.sin(np.arange(8000) * 0.3)
         >>> drawn = waveforms([("recorded", [("a", tone)]), ("drawn", [("1", tone / 2)])], 8000)
-        >>> len(drawn.axes)
-        4
+        >>> len(drawn.axes)  # two sounds, and the bar of the colours
+        5
     """
     count = max((len(sounds) for _, sounds in columns), default=0)
     if not count:
         raise ValueError("waveforms: there is no sound")
-    spectra = [[_spectrum(x, rate) for _, x in sounds] for _, sounds in columns]
-    loudest = max(float(s.max()) for column in spectra for s in column)
+    spectra = [[spectrum(x, rate) for _, x in sounds] for _, sounds in columns]
+    top = max(float(s.max()) for column in spectra for s in column) if loudest is None else loudest
     with styled():
-        drawn = figure(5.2 * len(columns), 2.6 * count + 0.4)
+        drawn = figure(width * len(columns) + 0.6, 2.6 * count + 0.4)
         heights = [0.45, 1.0] * count
         grid = drawn.add_gridspec(2 * count, len(columns), height_ratios=heights)
-        for j, (heading, sounds) in enumerate(columns):
-            for i, (name, x) in enumerate(sounds):
+        pictures, image = [], None
+        for i in range(count):
+            row = [sounds[i][1] for _, sounds in columns if i < len(sounds)]
+            seconds = max(map(len, row)) / rate
+            most = max(0.05, *(1.05 * float(np.abs(x).max()) for x in row))
+            for j, (heading, sounds) in enumerate(columns):
+                if i >= len(sounds):
+                    continue
+                name, x = sounds[i]
                 above, below = (drawn.add_subplot(grid[2 * i + k, j]) for k in range(2))
-                seconds = len(x) / rate
-                _wave(above, x, seconds, DATA if j == 0 else MODEL)
-                above.set_title(f"{heading}: {name}" if name else heading)
-                image = _decibels(spectra[j][i], loudest)
-                _picture(below, image, seconds, rate)
+                _wave(above, x, rate, MODEL if j and made else DATA)
+                above.set(xlim=(0, seconds), ylim=(-most, most))
+                above.set_title(f"{heading}: {name}" if name and heading else heading or name)
+                image = _picture(below, _decibels(spectra[j][i], top), len(x) / rate, rate)
+                below.set_xlim(0, seconds)
                 below.set_ylabel("kHz" if j == 0 else "")
-                below.set_xlabel("seconds" if i == len(sounds) - 1 else "")
-        drawn.suptitle(title)
+                below.set_xlabel("seconds" if i == count - 1 else "")
+                pictures.append(below)
+        if image is not None:
+            drawn.colorbar(image, ax=pictures, label="dB, the loudest being 0", pad=0.01, aspect=30)
+        if title:
+            drawn.suptitle(title)
     return drawn
 
 
-def _wave(axes: Axes, x: np.ndarray, seconds: float, colour: str) -> None:
+def loudest_of(sounds: Iterable[np.ndarray], rate: int) -> float:
+    """The largest squared magnitude of any, as `waveforms` takes it."""
+    return max(float(spectrum(x, rate).max()) for x in sounds)
+
+
+def _wave(axes: Axes, x: np.ndarray, rate: int, colour: str) -> None:
     parts = np.array_split(x, min(POINTS, len(x)))
     low, high = ([float(f(part)) for part in parts] for f in (np.min, np.max))
-    times = np.linspace(0, seconds, len(parts))
+    times = np.linspace(0, len(x) / rate, len(parts))
     axes.fill_between(times, low, high, color=colour, lw=0.6)
-    most = max(0.05, 1.05 * float(np.abs(x).max()))
-    axes.set(xlim=(0, seconds), ylim=(-most, most))
     axes.tick_params(labelbottom=False)
 
 
-def _picture(axes: Axes, image: np.ndarray, seconds: float, rate: int) -> None:
-    axes.imshow(
+def _picture(axes: Axes, image: np.ndarray, seconds: float, rate: int) -> AxesImage:
+    shown = axes.imshow(
         image,
         origin="lower",
         aspect="auto",
@@ -86,14 +111,21 @@ def _picture(axes: Axes, image: np.ndarray, seconds: float, rate: int) -> None:
         interpolation="nearest",
     )
     axes.grid(False)
+    return shown
 
 
-def _spectrum(x: np.ndarray, rate: int) -> np.ndarray:
-    """Squared magnitudes, (frequencies, frames)."""
-    size = 2 ** round(np.log2(max(16, WINDOW_SECONDS * rate)))
+def window_of(rate: int) -> np.ndarray:
+    """The window of a spectrogram's frames, Hann's, a power of two long."""
+    return np.hanning(2 ** round(np.log2(max(16, WINDOW_SECONDS * rate))))
+
+
+def spectrum(x: np.ndarray, rate: int) -> np.ndarray:
+    """Squared magnitudes of a waveform's frames, (frequencies, frames); `FRAMES` at most."""
+    window = window_of(rate)
+    size = len(window)
     padded = np.pad(x.astype(np.float64), (size // 2, size // 2))
     starts = np.linspace(0, len(padded) - size, min(FRAMES, max(1, len(x) // 8))).astype(int)
-    frames = padded[starts[:, None] + np.arange(size)] * np.hanning(size)
+    frames = padded[starts[:, None] + np.arange(size)] * window
     return np.square(np.abs(np.fft.rfft(frames))).T
 
 

@@ -1,6 +1,7 @@
-"""What stands beside models of sounds: samples that know nothing of each other, and FLAC."""
+"""What stands beside models of sounds: samples that know nothing of each other, and files."""
 
 import io
+import wave
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -101,8 +102,7 @@ def flac_bytes(clips: Sequence[np.ndarray], rate: int) -> int | None:
         import soundfile
     except (ImportError, OSError):  # the library behind it may be what is missing
         return None
-    levels = _levels(np.concatenate(list(clips)), 2**16, False) - 2**15
-    samples = levels.astype(np.int16)
+    samples = _of_16_bits(np.concatenate(list(clips)))
     best: dict[str, Any] = {"compression_level": 1.0}
     for more in (best, {}):
         file = io.BytesIO()
@@ -112,6 +112,31 @@ def flac_bytes(clips: Sequence[np.ndarray], rate: int) -> int | None:
             continue
         return len(file.getvalue())
     return None
+
+
+def wav_bytes(x: np.ndarray, rate: int) -> bytes:
+    """A clip as a WAV file of 16 bits; what is beyond full scale is cut to it.
+
+    Args:
+        x: waveform (samples,), full scale being ±1.
+        rate: samples a second.
+
+    Example:
+        >>> len(wav_bytes(np.zeros(100), rate=8000))  # a header of 44 bytes, and two a sample
+        244
+    """
+    file = io.BytesIO()
+    with wave.open(file, "wb") as written:
+        written.setnchannels(1)
+        written.setsampwidth(2)
+        written.setframerate(rate)
+        written.writeframes(_of_16_bits(x).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def _of_16_bits(x: np.ndarray) -> np.ndarray:
+    """Levels −2¹⁵ … 2¹⁵ − 1."""
+    return (_levels(x, 2**16, False) - 2**15).astype(np.int16)
 
 
 def _levels(x: np.ndarray, levels: int, mu_law: bool) -> np.ndarray:
