@@ -41,6 +41,12 @@ class Head(nn.Module, ABC):
     def distribution(self, params: Tensor) -> Distribution:
         """The same as a `torch.distributions.Distribution` of batch shape (*,)."""
 
+    means: slice | None = None
+    """Where the means are among the parameters, if there are any."""
+
+    def initialize(self, x: Tensor) -> None:
+        """Sets what is set from data, before training. Most heads have nothing to set."""
+
     def noise(self, source: Noise) -> Tensor:
         """What draws start from, (*source.size, numbers)."""
         raise NotImplementedError(f"{type(self).__name__}: noise is not drawn by itself")
@@ -142,6 +148,13 @@ class AutoregressiveDensity(Density):
         """The distribution of every value given those of x before it; batch shape that of x."""
         x, context = self._admit(x, context)
         return self.head.distribution(self.net(x, context).to(x.dtype))
+
+    def initialize(self, x: Tensor, context: Context = None) -> None:
+        """Has the context's network, the head and the network set what they set from data."""
+        self._initialize_context(context)
+        with torch.no_grad():
+            self.head.initialize(x)
+            self.net.initialize(x, self.head.means)
 
     def _prepare(self, context: Context) -> Context:
         # A context network meets whole numbers as they are: they may be classes for it to look up.

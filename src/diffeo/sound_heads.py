@@ -11,24 +11,27 @@ from torch.distributions import Distribution, constraints
 from torch.nn import functional as F
 
 from diffeo.autoregressive import Head
-from diffeo.draws import Noise, choose
+from diffeo.draws import Noise, choose, unless_nan
 from diffeo.mu_law import mu_law_decode, mu_law_encode
 from diffeo.nets.wavenet_kernel import HeadInC
-from diffeo.numerics import widen
+from diffeo.numerics import root_mean_square, widen
 from diffeo.scalars.affine import soft_bound
 from diffeo.supports import Support
 
 FULL_SCALE = Support(-1.0, 1.0, closed=True)
 """Where waveforms lie."""
-MIDDLE_SCALE = 2.0**-5
-"""The scale that a parameter of zero gives: about that of speech."""
+UNIT = 2.0**-4
+"""What samples are measured in until data say: about how far those of speech are from zero."""
+LEAST_UNIT = 2.0**-15
+MIDDLE_SCALE = 0.25
+"""The scale that a parameter of zero gives, in units."""
 LOG_SCALE_BOUND = math.log(1e4)
-"""Scales lie within this factor, e to its power, of `MIDDLE_SCALE`: from a tenth of a 16-bit level
-to 300 times full scale."""
+"""Scales lie within this factor, e to its power, of the middle one: in the unit of speech from a
+twentieth of a 16-bit level to 150 times full scale."""
 FARTHEST = 100.0
 """Means farther from zero count as this far."""
-SPREAD = 0.25
-"""Means of mixtures start spread over as much of full scale."""
+SPREAD = 1.0
+"""Means of mixtures start spread over as many units, on both sides of zero."""
 MOST_BITS = 24
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -43,7 +46,9 @@ class IntervalHead(Head):
     levels. The first level's interval goes on to −∞ and the last one's to +∞, so that the
     probabilities of all levels sum to one.
 
-    Subclasses give masses, densities and draws of the continuous distribution.
+    Subclasses give masses, densities and draws of the continuous distribution. Parameters are means
+    and scales in a unit that training sets to the root mean square of the data (`initialize`), so
+    that they are of the same size for loud and for quiet sounds.
 
     Args:
         bits: of the levels, 1 to 24.
@@ -66,6 +71,12 @@ class IntervalHead(Head):
         """δ, from level to level."""
         self.highest = 1 - self.width
         """The last level."""
+        self.unit: Tensor
+        self.register_buffer("unit", torch.tensor(UNIT))
+
+    def initialize(self, x: Tensor) -> None:
+        """Takes the root mean square of samples for the unit."""
+        self.unit.copy_(root_mean_square(x, LEAST_UNIT))
 
     @abstractmethod
     def log_density(self, x: Tensor, params: Tensor) -> Tensor:
@@ -92,9 +103,17 @@ class IntervalHead(Head):
         """The nearest levels."""
         return ((x / self.width).round() * self.width).clamp(-1.0, self.highest)
 
-    def _scaling(self) -> tuple[float, float, float, float]:
-        """What `HeadInC` wants to know of scales, means and levels."""
-        return math.log(MIDDLE_SCALE), LOG_SCALE_BOUND, FARTHEST, self.width
+    def _scaling(self) -> tuple[float, float, float, float, float]:
+        """What `HeadInC` wants to know of means, scales and levels."""
+        unit = float(self.unit)
+        middle = math.log(MIDDLE_SCALE * unit)
+        return unit, middle, LOG_SCALE_BOUND, FARTHEST, self.width
+
+    def _log_scale(self, raw: Tensor) -> Tensor:
+        return soft_bound(raw, LOG_SCALE_BOUND) + (MIDDLE_SCALE * self.unit).log().to(raw.dtype)
+
+    def _mean(self, raw: Tensor) -> Tensor:
+        return (raw * self.unit.to(raw.dtype)).clamp(-FARTHEST, FARTHEST)
 
     def _is_end(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whether an interval is the first one, and whether it is the last."""
@@ -111,9 +130,9 @@ class LogisticMixtureHead(IntervalHead):
     With u = (x + δ/2 − μ)/s and v = (x − δ/2 − μ)/s the log-mass of an interval is computed as
     log σ(u) + log σ(−v) + log(1 − e^{v−u}), which has no cancellation however far the tail; the
     first interval's is log σ(u) and the last one's log σ(−v). Scales are bounded, see
-    `LOG_SCALE_BOUND`; zero parameters give means spread over a quarter of full scale.
+    `LOG_SCALE_BOUND`; zero parameters give means spread over ±`SPREAD` units.
 
-    Parameters: (π's logits, μ − spread, log s before its bound), K each.
+    Parameters: (π's logits, μ in units − spread, log s before its bound), K each.
 
     Args:
         components: K.
@@ -141,6 +160,7 @@ class LogisticMixtureHead(IntervalHead):
                 f"LogisticMixtureHead: components must be positive, got {components!r}"
             )
         self.components, self.num_params = components, 3 * components
+        self.means = slice(components, 2 * components)
         spread = SPREAD * ((torch.arange(components) * 2 + 1) / components - 1)
         self.spread: Tensor
         self.register_buffer("spread", spread, persistent=False)
@@ -166,8 +186,8 @@ class LogisticMixtureHead(IntervalHead):
     def unpack(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log π, μ and log s: (*, num_params) → (*, K) each."""
         logits, means, raw = params.unflatten(-1, (3, self.components)).unbind(-2)
-        means = (means + self.spread.to(means.dtype)).clamp(-FARTHEST, FARTHEST)
-        return logits.log_softmax(-1), means, _log_scale(raw)
+        means = self._mean(means + self.spread.to(means.dtype))
+        return logits.log_softmax(-1), means, self._log_scale(raw)
 
     def noise(self, source: Noise) -> Tensor:
         """A uniform number, which chooses a component, and a standard logistic one."""
@@ -186,7 +206,7 @@ class LogisticMixtureHead(IntervalHead):
         chosen = choose(log_weights, uniform).unsqueeze(-1)
         mean = means.gather(-1, chosen).squeeze(-1)
         log_scale = log_scales.gather(-1, chosen).squeeze(-1)
-        return mean + temperature * log_scale.exp() * logistic
+        return unless_nan(mean + temperature * log_scale.exp() * logistic, log_weights)
 
     def extra_repr(self) -> str:
         """Components and bits."""
@@ -200,7 +220,7 @@ class GaussianHead(IntervalHead):
     log Φ(u) + log(1 − Φ(v)/Φ(u)) loses nothing however far it is. Scales are bounded, see
     `LOG_SCALE_BOUND`.
 
-    Parameters: (μ, log σ before its bound).
+    Parameters: (μ in units, log σ before its bound).
 
     Args:
         bits: of the levels.
@@ -214,6 +234,7 @@ class GaussianHead(IntervalHead):
 
     num_params = 2
     numbers = 1
+    means = slice(0, 1)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """Log-probability of the interval around x, nats."""
@@ -240,7 +261,7 @@ class GaussianHead(IntervalHead):
     def gaussian(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """μ and log σ: (*, 2) → (*,) each."""
         mean, raw = params.unbind(-1)
-        return mean.clamp(-FARTHEST, FARTHEST), _log_scale(raw)
+        return self._mean(mean), self._log_scale(raw)
 
     def noise(self, source: Noise) -> Tensor:
         """A standard normal number."""
@@ -306,7 +327,7 @@ class MuLawHead(Head):
         else:
             logits = (params - params.amax(-1, keepdim=True)) / temperature
             codes = choose(logits.log_softmax(-1), noise.squeeze(-1))
-        return mu_law_decode(codes, self.levels).to(params.dtype)
+        return unless_nan(mu_law_decode(codes, self.levels).to(params.dtype), params)
 
     def in_c(self) -> HeadInC | None:
         """Codes; not those of a class that derives from this one."""
@@ -373,7 +394,3 @@ def _log_cdf(z: Tensor) -> Tensor:
     lower = (0.5 * torch.special.erfcx(-_ROOT_HALF * low)).log() - 0.5 * low.square()
     upper = torch.log1p(-0.5 * torch.erfc(_ROOT_HALF * z.clamp(min=0.0)))
     return torch.where(z < 0, lower, upper)
-
-
-def _log_scale(raw: Tensor) -> Tensor:
-    return soft_bound(raw, LOG_SCALE_BOUND) + math.log(MIDDLE_SCALE)

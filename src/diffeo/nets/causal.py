@@ -103,6 +103,14 @@ class CausalNetwork(nn.Module, ABC):
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
         """Parameters of every value from the values before it: (*batch, *event, num_params)."""
 
+    def initialize(self, x: Tensor, means: slice | None) -> None:
+        """Sets what is set from data, before training. Most networks have nothing to set.
+
+        Args:
+            x: events, (batch, *event).
+            means: where the parameters are that are means of values, if any are.
+        """
+
     def given(self, context: Context = None) -> Callable[[Tensor], Tensor]:
         """The parallel pass as a function of x alone, to be called often.
 

@@ -27,11 +27,16 @@ typedef struct {
 } layer;
 
 /* Numbers of units are padded ones, but for residual and gate, which say how many are in use. Codes
-   have a row of the entry each; otherwise it has one. A NULL for hidden: there is one exit layer. */
+   have a row of the entry each; otherwise it has one. A NULL for hidden: there is one exit layer.
+   `linear` times the last `reach` samples of each row, which `recent` holds, oldest first, is added
+   to the parameters. */
 typedef struct {
     const layer *layers;
     int64_t count, taps, residual, gate, wide, gated, skip, inside, params;
     const float *entry, *entry_bias, *hidden, *hidden_bias, *last, *last_bias;
+    int64_t reach;
+    const float *linear;
+    float *recent;
 } network;
 
 /* What the condition adds to the gates: from one time, row and layer to the next; NULL for none. */
@@ -119,11 +124,18 @@ static void fill(int rows, float *const *out, const float *with, int64_t units) 
    parameters in w. */
 static void step(const network *net, workspace *w, int64_t first, int rows, int64_t time,
                  const float *values, const int64_t *codes, const condition *c, int64_t column) {
+    const int64_t reach = net->reach;
+    const float *recent[GROUP];
     fill(rows, w->h, net->entry_bias, net->wide);
     for (int r = 0; r < rows && (values || codes); r++) {
         const float *entry = codes ? net->entry + codes[r] * net->wide : net->entry;
         float x = codes ? 1.0f : values[r] < -1e6f ? -1e6f : values[r] > 1e6f ? 1e6f : values[r];
         for (int64_t j = 0; j < net->wide; j++) w->h[r][j] += x * entry[j];
+        if (reach) {
+            float *own = net->recent + (first + r) * reach;
+            memmove(own, own + 1, (size_t)(reach - 1) * sizeof(float));
+            own[reach - 1] = x;
+        }
     }
     if (net->skip)
         for (int r = 0; r < rows; r++) memset(w->s[r], 0, (size_t)net->skip * sizeof(float));
@@ -173,6 +185,9 @@ static void step(const network *net, workspace *w, int64_t first, int rows, int6
     }
     fill(rows, w->params, net->last_bias, net->params);
     products(rows, net->inside, net->last, net->params, (const float *const *)out, w->params);
+    if (!reach) return;
+    for (int r = 0; r < rows; r++) recent[r] = net->recent + (first + r) * reach;
+    products(rows, reach, net->linear, net->params, recent, w->params);
 }
 
 #define GROUPS(...)                                                                                \
@@ -209,7 +224,7 @@ enum { LOGISTICS, GAUSSIAN, CODES };
 
 typedef struct {
     int64_t kind, many; /* components, or codes */
-    double middle, bound, farthest, width, temperature;
+    double unit, middle, bound, farthest, width, temperature;
     const float *table; /* offsets of the means, or the codes' samples */
 } head;
 
@@ -223,13 +238,16 @@ static double within(double x, double least, double most) {
     return x < least ? least : x > most ? most : x;
 }
 
-/* The place of u among the cumulative weights of logits, which are divided by the temperature. */
+/* The place of u among the cumulative weights of logits, which are divided by the temperature; −1
+   where a logit is no number. */
 static int64_t choose(const float *logits, int64_t many, double temperature, double u) {
     double total = 0.0, sum = 0.0;
     float most = logits[0];
     int64_t best = 0, k;
-    for (k = 1; k < many; k++)
+    for (k = 0; k < many; k++) {
+        if (logits[k] != logits[k]) return -1;
         if (logits[k] > most) most = logits[best = k];
+    }
     if (temperature == 0.0) return best;
 #pragma omp simd reduction(+ : total)
     for (k = 0; k < many; k++) total += exponential(((double)logits[k] - most) / temperature);
@@ -243,16 +261,19 @@ static int64_t choose(const float *logits, int64_t many, double temperature, dou
 static float draw(const head *is, const float *params, const float *noise, int64_t *code) {
     double mean, scale, apart;
     if (is->kind == CODES) {
-        *code = choose(params, is->many, is->temperature, noise[0]);
-        return is->table[*code];
+        int64_t k = choose(params, is->many, is->temperature, noise[0]);
+        *code = k < 0 ? 0 : k;
+        return k < 0 ? __builtin_nanf("") : is->table[k];
     }
     if (is->kind == GAUSSIAN) {
-        mean = within(params[0], -is->farthest, is->farthest);
+        mean = within(is->unit * params[0], -is->farthest, is->farthest);
         scale = scale_of(is, params[1]);
         apart = noise[0];
     } else {
         int64_t k = choose(params, is->many, 1.0, noise[0]);
-        mean = within((double)params[is->many + k] + is->table[k], -is->farthest, is->farthest);
+        if (k < 0) return __builtin_nanf("");
+        mean = is->unit * ((double)params[is->many + k] + is->table[k]);
+        mean = within(mean, -is->farthest, is->farthest);
         scale = scale_of(is, params[2 * is->many + k]);
         apart = noise[1];
     }

@@ -24,9 +24,9 @@ KINDS = ("logistics", "gaussian", "codes")
 class HeadInC(NamedTuple):
     """How parameters and noise become a sample.
 
-    `numbers` of noise go into a draw. Scales are e^(a / (1 + |a|/bound) + middle), means within
-    `farthest` of zero, levels `width` apart. `table`: what is added to the means of logistics, or
-    the samples of codes.
+    `numbers` of noise go into a draw. Means are in `unit` and within `farthest` of zero, scales
+    e^(a / (1 + |a|/bound) + middle), levels `width` apart. `table`: what is added to the means of
+    logistics, or the samples of codes.
     """
 
     kind: str
@@ -34,6 +34,7 @@ class HeadInC(NamedTuple):
     """Components, or codes."""
     numbers: int
     table: Tensor | None = None
+    unit: float = 1.0
     middle: float = 0.0
     bound: float = 1.0
     farthest: float = 1.0
@@ -56,11 +57,20 @@ class Steps:
 
     Args:
         stack: the network.
+        linear: what else is added to its parameters, of samples; None for nothing.
+        unit: what samples are divided by.
         rows: of the batch.
-        codes: whether its inputs are codes.
+        codes: whether its inputs are codes, which have no unit.
     """
 
-    def __init__(self, stack: GatedConvolutions, rows: int, codes: bool) -> None:
+    def __init__(
+        self,
+        stack: GatedConvolutions,
+        linear: SequenceConv | None,
+        unit: float,
+        rows: int,
+        codes: bool,
+    ) -> None:
         self.rows, self.codes, self.time = rows, codes, 0
         self.params, self.layers = stack.out_channels, len(stack.dilations)
         self.residual, self.gate = stack.residual, stack.gate
@@ -70,7 +80,13 @@ class Steps:
         layers = [self._layer(stack, i, wide, skip) for i in range(self.layers)]
         self._layers = (_Layer * self.layers)(*layers)
         inside = skip or wide
-        entry = stack.entry.taps[:, :, 0].t()
+        entry = stack.entry.taps[:, :, 0].t() / (1.0 if codes else unit)
+        reach = 0 if linear is None else linear.width
+        direct: list[int | None] = [None, None]
+        if linear is not None:
+            weight = _padded(linear.taps[:, 0].t() / unit, reach, _up(self.params))
+            recent = torch.zeros(rows, reach, dtype=torch.float32, device="cpu")
+            direct = [self._keep(weight), self._keep(recent)]
         exits = [stack.last] if stack.hidden is None else [stack.hidden, stack.last]
         hidden = [self._dense(part, inside, inside) for part in exits[:-1]] or [(None, None)]
         last = self._dense(exits[-1], inside, _up(self.params))
@@ -82,6 +98,7 @@ class Steps:
             self._keep(_padded(cast(Tensor, stack.entry.bias)[None], 1, wide)),
             *hidden[0],
             *last,
+            *(reach, *direct),
         )
         self._values = torch.zeros(rows, dtype=torch.float32, device="cpu")
         self._codes = torch.zeros(rows, dtype=torch.long, device="cpu") if codes else None
@@ -124,8 +141,8 @@ class Steps:
         noise = noise.contiguous()
         table = None if head.table is None else head.table.to("cpu", torch.float32).contiguous()
         told = _Head(
-            *(KINDS.index(head.kind), head.many, head.middle, head.bound, head.farthest),
-            *(head.width, temperature, None if table is None else table.data_ptr()),
+            *(KINDS.index(head.kind), head.many, head.unit, head.middle, head.bound),
+            *(head.farthest, head.width, temperature, None if table is None else table.data_ptr()),
         )
         done = _kernel().wavenet_draw(  # type: ignore[union-attr]
             byref(self._net),
@@ -247,6 +264,8 @@ class _Network(Structure):
         *((name, c_int64) for name in ("skip", "inside", "params")),
         *((name, c_void_p) for name in ("entry", "entry_bias", "hidden", "hidden_bias")),
         *((name, c_void_p) for name in ("last", "last_bias")),
+        ("reach", c_int64),
+        *((name, c_void_p) for name in ("linear", "recent")),
     ]
 
 
@@ -257,7 +276,8 @@ class _Condition(Structure):
 class _Head(Structure):
     _fields_ = [
         *((name, c_int64) for name in ("kind", "many")),
-        *((name, c_double) for name in ("middle", "bound", "farthest", "width", "temperature")),
+        *((name, c_double) for name in ("unit", "middle", "bound", "farthest")),
+        *((name, c_double) for name in ("width", "temperature")),
         ("table", c_void_p),
     ]
 
