@@ -10,7 +10,7 @@ ORDER = [
     *("steps", "steps_compiled", "profile", "blocks", "sampling", "inverting", "memory", "images"),
     *("stress", "robust"),
     *("digits", "classes", "volumes", "tables", "all_models", "small_tables", "mixed"),
-    "distilling",
+    *("distilling", "sound_speed"),
     *("scoring", "import_cost"),
 ]
 """Speed and memory, numerics, models, the program."""

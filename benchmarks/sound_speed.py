@@ -12,9 +12,10 @@ in one process, batch 1, float32, without gradients; medians are given and their
 
 Sizes: "published", 30 layers of 64 channels (residual and skip, width 2, 3,070 samples of receptive
 field), its student with the published flows of 10, 10, 10 and 30 layers of 64 channels, width 3;
-and the presets "small" of both. Their weights are as drawn at the start, but for the last layers,
-which would be zero: what they are makes no difference to the time. `--write` keeps the table in
-benchmarks/results/sound_speed.md.
+and the presets "small" of both. And WaveGlow, of its published size and of the default one, which
+makes a second of 22.05 kHz from its mel spectrogram, with weight norm removed. Weights are as drawn
+at the start, but for the last layers, which would be zero: what they are makes no difference to the
+time. `--write` keeps the tables in benchmarks/results/sound_speed.md.
 """
 
 import argparse
@@ -42,17 +43,22 @@ from benchmarks._conditions import (
 from diffeo.autoregressive import AutoregressiveDensity
 from diffeo.density import Density
 from diffeo.draws import Noise
+from diffeo.models.waveglow import remove_weight_norm
+from diffeo.nets.waveglow import WaveGlowNet
 from diffeo.nets.wavenet import WaveNet
 
 RESULTS = Path(__file__).parent / "results" / "sound_speed.md"
 RATE = 16_000
-PUBLISHED = {"layers": 30, "residual": 64, "skip": 64}
+PUBLISHED = {"layers": 30, "residual": 64, "skip": 64, "prediction": 0}
 STUDENT = {"transforms": 4, "layers": (10, 10, 10, 30), "residual": 64, "width": 3}
 SIZES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "published": (PUBLISHED, STUDENT),
     "small": ({"preset": "small"}, {"preset": "small"}),
 }
 """Options of the WaveNet and of its student."""
+VOCODED_RATE, HOP, MELS = 22_050, 256, 80
+VOCODERS: dict[str, dict[str, Any]] = {"published": {"preset": "published"}, "small": {}}
+"""Options of WaveGlow."""
 
 
 class Way(NamedTuple):
@@ -64,12 +70,12 @@ class Way(NamedTuple):
     """How many a run makes."""
 
 
-def made(name: str, options: dict[str, Any]) -> Density:
+def made(name: str, options: dict[str, Any], context: Any = None) -> Density:
     """A model whose last layers are not zero."""
     torch.manual_seed(0)
-    model = diffeo.create(name, shape=(1, None), **options).eval()
+    model = diffeo.create(name, shape=(1, None), context=context, **options).eval()
     for part in model.modules():
-        if isinstance(part, WaveNet):
+        if isinstance(part, (WaveNet, WaveGlowNet)):
             nn.init.normal_(part.stack.last.weight, std=0.02)  # type: ignore[arg-type]
     return model
 
@@ -135,6 +141,29 @@ def lines(size: str, rounds: int, steps: int) -> list[str]:
     return found
 
 
+def vocoding(size: str, rounds: int) -> str:
+    """The line of WaveGlow of one size."""
+    model = made("waveglow", VOCODERS[size], {"mel": (MELS, None)})
+    remove_weight_norm(model)
+    frames = VOCODED_RATE // HOP
+    mel = torch.randn(MELS, frames)
+    shape, seconds = (1, frames * HOP), frames * HOP / VOCODED_RATE
+
+    def run() -> None:
+        model.sample(1, {"mel": mel}, event_shape=shape)
+
+    run()
+    taken = [timed(run) / seconds for _ in range(rounds)]
+    low, median, high = statistics.quantiles(taken, n=4)
+    weights = sum(p.numel() for p in model.parameters())
+    line = (
+        f"| {size} | {weights:,} | {median:.3g} ({low:.3g} – {high:.3g}) "
+        f"| {VOCODED_RATE / median:,.0f} | {1 / median:.3g} |"
+    )
+    print(line, file=sys.stderr, flush=True)
+    return line
+
+
 def main() -> None:
     """Measure, print, and keep the result if asked to."""
     parser = argparse.ArgumentParser(description="Three ways to make a second of sound.")
@@ -152,6 +181,7 @@ def main() -> None:
     use_device(arguments.device)
     with torch.no_grad():
         rows = [line for size in SIZES for line in lines(size, arguments.rounds, arguments.steps)]
+        vocoders = [vocoding(size, arguments.rounds) for size in VOCODERS]
     threads = f"{arguments.threads} thread{'s' if arguments.threads > 1 else ''}"
     table = "\n".join(
         [
@@ -167,6 +197,12 @@ def main() -> None:
             "| times naive |",
             f"| {'--- | ' * 7}".strip(),
             *rows,
+            "",
+            f"WaveGlow, a second of {VOCODED_RATE / 1000:g} kHz from {MELS} mel bands, hop {HOP}:",
+            "",
+            "| size | parameters | seconds | samples a second | times real time |",
+            f"| {'--- | ' * 5}".strip(),
+            *vocoders,
             "",
             f"Made by `python -m benchmarks.sound_speed --rounds {arguments.rounds} --steps "
             f"{arguments.steps} --threads {arguments.threads}{said_device()} --write`.",

@@ -454,8 +454,8 @@ def made(name: str, features: int, num_params: int, **options) -> CausalCase:
 
 
 def sound_net(name: str, length: int = 6, **options) -> CausalCase:
-    """An example of a WaveNet."""
-    options = {"layers": 4, "residual": 6, **options}
+    """An example of a WaveNet, its condition one for all samples."""
+    options = {"layers": 4, "residual": 6, "local": False, **options}
     return CausalCase(
         f"WaveNet/{name}", lambda context: WaveNet(2, context=context, length=length, **options)
     )

@@ -347,6 +347,7 @@ def sound_model(
 SOUNDS = [
     sound_model("wavenet"),
     sound_model("wavenet", "gaussian", head="gaussian", skip=None, bits=8, local=(2, 3)),
+    sound_model("wavenet", "predicts", prediction=3),
     sound_model("wavenet", "mu-law", head="mu-law", bits=3, width=3),
     sound_model("maf"),
     sound_model("maf", "local", local=(2, 4), width=3, normalization="none", base="normal"),

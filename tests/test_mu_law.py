@@ -31,6 +31,14 @@ def test_codes_come_back(levels):
     assert (mu_law_encode(x, levels) == codes).all()
 
 
+@pytest.mark.parametrize(("dtype", "most"), [(torch.bfloat16, 11), (torch.float16, 14)])
+def test_a_dtype_too_coarse_for_the_codes_is_refused(dtype, most):
+    codes = torch.arange(2**most)
+    assert (mu_law_encode(mu_law_decode(codes, 2**most).to(dtype), 2**most) == codes).all()
+    with pytest.raises(ValueError, match=r"can't tell [\d,]+ codes apart; give float32"):
+        mu_law_encode(torch.zeros(3, dtype=dtype), 2 ** (most + 1))
+
+
 def test_a_waveform_comes_back_within_half_a_step():
     x = torch.linspace(-1, 1, 10001)
     off = (mu_law_decode(mu_law_encode(x)) - x).abs()

@@ -146,7 +146,7 @@ def test_scales_are_bounded(head):
     extreme = torch.tensor([1e6, -1e6])[:, None].expand(2, head.num_params)
     log_scale = head.unpack(extreme)[2] if isinstance(head, LogisticMixtureHead) else None
     log_scale = head.gaussian(extreme)[1] if log_scale is None else log_scale[:, 0]
-    reach = (log_scale - math.log(MIDDLE_SCALE)).abs()
+    reach = (log_scale - math.log(MIDDLE_SCALE * head.unit)).abs()
     assert (reach <= LOG_SCALE_BOUND).all() and (reach > 0.99 * LOG_SCALE_BOUND).all()
 
 

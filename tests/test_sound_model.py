@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,7 @@ def test_it_learns_the_speakers():
     made = model(context=("speaker",), redraw=False, segment=200)
     data = sounds((400,) * 20)
     history = fit(
-        made, data, validation=data, max_steps=60, batch_size=8, learning_rate=1e-2, progress=False
+        made, data, validation=data, max_steps=100, batch_size=8, learning_rate=1e-2, progress=False
     )
     assert history.best_validation > history.validation[0]
     other = Sounds(
@@ -140,8 +141,61 @@ def test_it_learns_the_speakers():
     assert np.std(ann.clips) > 1.5 * np.std(ben.clips)
     percentiles = made.percentile(made.log_prob(data), made.scored(data))
     assert 0 <= percentiles.min() <= percentiles.max() <= 1 and percentiles.std() > 0
+    assert made.compared[0] == "segment"
     # Segments are rows to whatever takes rows.
     assert evaluate(made, data).rows == 40 and evaluate(made, data).dimensions == 200
+
+
+def test_percentiles_compare_whole_clips_with_whole_clips(tmp_path):
+    """However much silence a segment of a short clip would have been padded with."""
+    made, data = model(context=(), segment=4000), sounds((400,) * 9)
+    scores, samples = made.log_prob(data), made.scored(data)
+    made.reference["validation_scores"] = torch.full((9,), 1e6)
+    made.keep_scores(scores, samples)
+    diffeo.save(made, tmp_path / "m")
+    loaded = diffeo.load(tmp_path / "m")
+    assert isinstance(loaded, SoundModel)
+    ranks = scores.argsort().argsort()
+    np.testing.assert_allclose(loaded.percentile(scores, samples), (ranks + 1) / 9)
+    assert loaded.percentile(scores.min() - 1, 400) == 0
+    noun, known = loaded.compared
+    assert noun == "clip" and known is not None and len(known) == 9
+
+
+def test_what_is_cut_to_full_scale_is_said():
+    made = model("maf", context=())
+    with torch.no_grad():
+        for parameter in made.density.parameters():
+            parameter.zero_()  # standard logistic noise: 2 / (1 + e) of it, 54 %, is beyond 1
+    with pytest.warns(UserWarning, match=r"5[0-9]\.\d\d% of the samples drawn lie beyond"):
+        drawn = made.sample(2, seconds=0.2, seed=0)
+    assert max(abs(clip).max() for clip in drawn.clips) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quiet = made.sample(2, seconds=0.2, seed=0, temperature=0.05)
+    assert 0 < max(abs(clip).max() for clip in quiet.clips) < 1
+
+
+@pytest.mark.parametrize("head", ["logistic", "gaussian", "mu-law"])
+def test_weights_that_are_no_numbers_draw_no_sound(head, monkeypatch):
+    made = model(context=(), head=head)
+    with torch.no_grad():
+        made.density.net.stack.last.weight.fill_(math.nan)
+    with pytest.raises(ValueError, match=r"80 of the samples drawn are no numbers"):
+        made.sample(seconds=0.01)
+
+
+def test_nothing_is_drawn_of_nothing():
+    made = model("wavenet", ("mel",))
+    with pytest.raises(ValueError, match="seconds must be positive, got 0"):
+        model(context=()).sample(seconds=0)
+    with pytest.raises(DataError, match=r"no frames, its shape is \(6, 0\)"):
+        made.sample(mel=np.zeros((6, 0), np.float32))
+    for name in ("wavenet", "maf", "waveglow"):
+        with pytest.raises(ValueError, match=r"event_shape must be 1 or more, got \(1, 0\)"):
+            model(name, ()).density.sample(event_shape=(1, 0))
+    with pytest.raises(ValueError, match="mel must have 1 frame or more, got 0"):
+        made.density.sample((), {"mel": torch.zeros(6, 0)}, event_shape=(1, 5))
 
 
 def test_what_training_sees():
@@ -313,7 +367,7 @@ def test_only_densities_of_sounds():
         SoundModel.create("wavenet", sounds(), context=["face"])
     with pytest.raises(ValueError, match="multiple of 8 samples, got 100"):
         model("waveglow", segment=100)
-    with pytest.raises(ValueError, match="no validation segments"):
+    with pytest.raises(ValueError, match="no validation clips or segments"):
         model(context=()).percentile(np.zeros(3), np.ones(3))
 
 

@@ -216,6 +216,13 @@ class Density(nn.Module, ABC):
 
     def initialize(self, x: Tensor, context: Context = None) -> None:
         """Sets what is set from data, before training. Most densities have nothing to set."""
+        self._initialize_context(context)
+
+    def _initialize_context(self, context: Context) -> None:
+        """Shows the context's network, where there is one that wants it, the training data's."""
+        start = getattr(getattr(self, "context_net", None), "initialize", None)
+        if start is not None and context is not None:
+            start(context)
 
     @property
     def _name(self) -> str:
@@ -340,6 +347,10 @@ class Density(nn.Module, ABC):
             raise ValueError(
                 f"{self._name}: give sample(…, event_shape=…) to fill {self.event_shape}"
             )
+        if any(extent < 1 for extent in shape):  # type: ignore[operator]
+            raise ValueError(
+                f"{self._name}: every extent of event_shape must be 1 or more, got {shape}"
+            )
         batch = (*leading, *self._context_batch(context))
         return batch, shape, self._prepare(context), temperature, generator  # type: ignore[return-value]
 
@@ -433,6 +444,7 @@ class Flow(Density):
 
     def initialize(self, x: Tensor, context: Context = None) -> None:
         """Walks the bijection, setting actnorms, standardisations and mixture offsets from x."""
+        self._initialize_context(context)
         with torch.no_grad():
             x, context = self._admit(x, context)
             z = self.bijection.initialize(x, context)

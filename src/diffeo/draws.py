@@ -45,6 +45,8 @@ class Noise:
 def choose(log_weights: Tensor, u: Tensor) -> Tensor:
     """The category whose stretch of the cumulative weights u falls in.
 
+    Of weights that are NaN it is the first; `unless_nan` makes NaN of what is drawn from that.
+
     Args:
         log_weights: normalised. Shape (*shape, K).
         u: uniform numbers. Shape (*batch, *shape).
@@ -52,3 +54,13 @@ def choose(log_weights: Tensor, u: Tensor) -> Tensor:
     """
     cumulative = log_weights.exp().cumsum(-1)[..., :-1]
     return (u.unsqueeze(-1) >= cumulative).sum(-1)
+
+
+def unless_nan(drawn: Tensor, weights: Tensor) -> Tensor:
+    """What was drawn, and NaN where one of the weights that chose among categories is NaN.
+
+    Args:
+        drawn: (*batch, *shape).
+        weights: or their logarithms, normalised or not. Shape (*shape, K).
+    """
+    return torch.where(weights.isnan().any(-1), torch.nan, drawn)

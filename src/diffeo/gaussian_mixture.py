@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from diffeo.draws import Noise, choose
+from diffeo.draws import Noise, choose, unless_nan
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -35,6 +35,8 @@ def draw_mixture(
 ) -> Tensor:
     """A component by its weight, then μ_k + temperature · σ_k · N(0, 1). Shape `noise.size`.
 
+    NaN where a weight is.
+
     Args:
         log_weights: log π_k, normalised. Shape (*shape, K), as of the next two, where `noise.size`
             is (*batch, *shape); they may have the batch dimensions as well.
@@ -47,4 +49,5 @@ def draw_mixture(
     size = (*noise.size, means.shape[-1])
     mean = means.expand(size).gather(-1, chosen).squeeze(-1)
     log_scale = log_scales.expand(size).gather(-1, chosen).squeeze(-1)
-    return mean + temperature * log_scale.exp() * noise.normal()
+    drawn = mean + temperature * log_scale.exp() * noise.normal()
+    return unless_nan(drawn, log_weights)

@@ -38,8 +38,11 @@ _BEFORE_2: dict[str, dict[str, Any]] = {
     "naf": {"base": "normal"},
     **{name: {"linear": "none"} for name in ("planar", "radial", "sylvester")},
 }
-DEFAULTS_BEFORE = {1: _BEFORE_2}
-"""Defaults that have changed, by format: files of format 1 have only what was asked for."""
+_SINCE_2: dict[str, dict[str, Any]] = {"waveglow": {"standardize_context": False}}
+DEFAULTS_BEFORE = {1: _BEFORE_2, 2: _SINCE_2}
+"""Defaults that have changed, and what was done before there was an option, by format: files of
+format 1 have only what was asked for, those of format 2 all options that there were.
+"""
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 REFERENCE = "reference.safetensors"
@@ -441,13 +444,24 @@ def _check_columns(path: Path, config: Mapping[str, Any], model: Density) -> Non
         )
 
 
+def _defaults_before(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options meant, when the file was written, that it does not name."""
+    from diffeo.models.registry import find
+
+    name, arguments = config["name"], config["arguments"]
+    known = find(name, tuple(arguments.get("shape", (None,)))).options
+    before: dict[str, Any] = {}
+    for of in range(FORMAT, config["format"] - 1, -1):  # what is older says more
+        before |= DEFAULTS_BEFORE.get(of, {}).get(name, {})
+    return {option: value for option, value in before.items() if option in known}
+
+
 def _build(directory: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Density:
     from diffeo.models import create
 
     try:
         with torch.random.fork_rng(devices=[]), _Bounded(weights):
-            before = DEFAULTS_BEFORE.get(config["format"], {}).get(config["name"], {})
-            return create(config["name"], **(before | config["arguments"]))
+            return create(config["name"], **(_defaults_before(config) | config["arguments"]))
     except (
         ValueError,
         TypeError,

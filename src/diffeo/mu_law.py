@@ -20,7 +20,8 @@ def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
 
     Raises:
         TypeError: if x is not of floating-point numbers.
-        ValueError: if there are fewer than 2 levels.
+        ValueError: if there are fewer than 2 levels, or so many that x's dtype can't tell codes
+            apart: more than 2¹¹ in bfloat16, 2¹⁴ in float16.
     Reference: ITU-T Recommendation G.711, 1988; van den Oord et al., 2016, WaveNet: A Generative
         Model for Raw Audio, arXiv:1609.03499, section 2.2.
 
@@ -33,6 +34,12 @@ def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
         raise TypeError(
             f"mu_law_encode: needs a waveform in [-1, 1], got {x.dtype}; divide 16-bit samples by "
             "32768"
+        )
+    # Codes lie about ln(1 + μ) / μ · 2|x| apart, and a dtype rounds by up to eps / 2 · |x|.
+    if torch.finfo(x.dtype).eps * mu > 3 * math.log1p(mu):
+        raise ValueError(
+            f"mu_law_encode: {x.dtype} can't tell {levels:,} codes apart; give float32, or fewer "
+            "levels"
         )
     x = x.to(torch.promote_types(x.dtype, torch.float32)).nan_to_num(nan=0.0).clamp(-1, 1)
     compressed = x.sign() * (mu * x.abs()).log1p() / math.log1p(mu)

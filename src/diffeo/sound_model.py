@@ -1,6 +1,7 @@
 """Models of sounds: a density of waveforms, and what its numbers, speakers and spectra mean."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,12 @@ from diffeo.nets.causal import watch_steps
 
 AT_ONCE = 2**19
 """Samples that are scored or drawn in a call: networks make many more numbers of each."""
+SCORED_ON_CPU = 2**14
+"""Samples that are scored in a call on a CPU, whose caches would not hold more: each sample of a
+small WaveNet takes twice as long of 2**18 at once.
+"""
+CUT_SHARE = 1e-3
+"""Of the samples drawn, that may lie beyond full scale without a warning."""
 SEGMENT = 16_000
 """Samples of a segment of training, where clips are as long: those of WaveGlow."""
 Numbers = np.ndarray | np.number | float
@@ -52,8 +59,9 @@ class SoundModel:
         speakers: the names of the speakers that it is conditioned on; none if it is not.
         mel: how the spectrograms that it is conditioned on are made; None if it is not.
         segment: samples of a segment of training; of a density of fixed length, that length.
-        reference: what scores are compared with; "validation_scores" are those of the segments that
-            a training run judged by.
+        reference: what scores are compared with: "clip_scores" are those of whole clips that it was
+            not trained on (`keep_scores`), in nats a sample; "validation_scores" those of the
+            segments that a training run judged by, in nats.
 
     Raises:
         ValueError: if the density is not of sounds, its context is another, or the rate or the
@@ -266,11 +274,12 @@ class SoundModel:
 
         self._check_rate(sounds)
         who, lengths = self._positions(sounds), self.scored(sounds)
+        most = SCORED_ON_CPU if self._device().type == "cpu" else AT_ONCE
         scores = np.empty(len(sounds))
         done = 0
         for samples in sorted(set(lengths.tolist())):
             same = np.flatnonzero(lengths == samples)
-            at_once = max(1, AT_ONCE // samples)
+            at_once = max(1, most // samples)
             for some in np.split(same, range(at_once, len(same), at_once)):
                 clips = [torch.from_numpy(sounds.clips[i][:samples]) for i in some]
                 mels = None
@@ -332,7 +341,7 @@ class SoundModel:
         seed: int | None = None,
         progress: Progress | None = None,
     ) -> Sounds:
-        """Draws sounds; what a flow puts beyond full scale is cut to it.
+        """Draws sounds; what a flow puts beyond full scale is cut to it, with a warning if much is.
 
         Args:
             n: how many.
@@ -347,7 +356,8 @@ class SoundModel:
         Raises:
             DataError: if speaker or mel is missing, not wanted or unknown, the mel was made with
                 other settings, or is too short.
-            ValueError: if n is not positive, or seconds or the temperature is out of range.
+            ValueError: if n is not positive, seconds or the temperature is out of range, or what is
+                drawn is no number, since the model's weights are none.
         """
         if isinstance(n, bool) or n < 1:
             raise ValueError(f"SoundModel: the number of sounds must be 1 or more, got {n}")
@@ -362,7 +372,7 @@ class SoundModel:
         spectrum = None if mel is None else self._admit_mel(torch.as_tensor(mel))
         samples = self._samples(seconds, spectrum)
         drawn = self._draw(n, samples, spectrum, who, temperature, self._generator(seed), progress)
-        return Sounds(drawn, self.rate, speakers=None if given is None else [given] * n)
+        return Sounds(_cut(drawn), self.rate, speakers=None if given is None else [given] * n)
 
     def vocode(
         self,
@@ -385,6 +395,7 @@ class SoundModel:
         Raises:
             DataError: if the model is not conditioned on a mel spectrogram, the rate is another, or
                 a speaker is missing, not wanted or unknown.
+            ValueError: as in `sample`.
         """
         if self.mel is None:
             raise DataError(
@@ -397,32 +408,56 @@ class SoundModel:
         else:
             positions = self._positions(sounds)
             who = [None] * len(sounds) if positions is None else list(self._one_hot(positions))
-        generator, made, total = self._generator(seed), [], sum(sounds.lengths)
+        generator, total = self._generator(seed), sum(sounds.lengths)
+        made: list[np.ndarray] = []
         for clip, speaker in zip(sounds.clips, who, strict=True):
             told = None if progress is None else _shifted(progress, sum(map(len, made)), total)
             spectrum = clip_mel(clip, self.mel)
             made += self._draw(1, len(clip), spectrum, speaker, temperature, generator, told)
         speakers = sounds.speakers if given is None else [given] * len(sounds)
-        return Sounds(made, self.rate, sounds.names, speakers)
+        return Sounds(_cut(made), self.rate, sounds.names, speakers)
+
+    def keep_scores(self, log_prob: Numbers, samples: Numbers) -> None:
+        """Records the scores of clips that the model was not trained on, for `percentile`.
+
+        Args:
+            log_prob: of whole clips, nats, as the method `log_prob` gives it.
+            samples: how many those are of, as `scored` counts them.
+        """
+        each = np.sort(np.asarray(log_prob) / np.asarray(samples))
+        self.reference["clip_scores"] = torch.from_numpy(each).float()
+
+    @property
+    def compared(self) -> tuple[str, Tensor | None]:
+        """What scores are compared with: "clip" or "segment", and the scores, nats a sample.
+
+        Clips, where they were recorded (`keep_scores`); else the segments that training judged by,
+        of which those of short clips end in silence. Scores rise; None where there are none.
+        """
+        if (clips := self.reference.get("clip_scores")) is not None and len(clips):
+            return "clip", clips
+        known = self.reference.get("validation_scores")
+        return "segment", known / self.segment if known is not None and len(known) else None
 
     def percentile(self, log_prob: Numbers, samples: Numbers) -> np.ndarray:
-        """The part of the run's validation segments that scored no higher a sample, from 0 to 1.
+        """The part of the clips it is `compared` with that scored no higher a sample, from 0 to 1.
 
         Args:
             log_prob: of clips, nats.
             samples: how many those are of, as `scored` counts them.
 
         Raises:
-            ValueError: if there are no such segments.
+            ValueError: if there is nothing to compare with.
         """
-        known = self.reference.get("validation_scores")
-        if known is None or not len(known):
+        known = self.compared[1]
+        if known is None:
             raise ValueError(
-                "SoundModel: no validation segments are recorded with this model, so scores have "
-                "no percentiles; train it with `fit`"
+                "SoundModel: no validation clips or segments are recorded with this model, so "
+                "scores have no percentiles; train it with `fit`, or record some: keep_scores"
             )
-        scores = np.asarray(log_prob) / np.asarray(samples)
-        ranks = np.searchsorted(known.numpy() / self.segment, scores, side="right")
+        # Scores that were recorded are float32, and so is the same clip's compared with them.
+        scores = (np.asarray(log_prob) / np.asarray(samples)).astype(np.float32)
+        ranks = np.searchsorted(known.float().numpy(), scores, side="right")
         return np.asarray(ranks / len(known))
 
     def _draw(
@@ -435,7 +470,7 @@ class SoundModel:
         generator: torch.Generator | None,
         progress: Progress | None,
     ) -> list[np.ndarray]:
-        """Waveforms (samples,) given one mel and one speaker."""
+        """Waveforms (samples,) given one mel and one speaker, as the density gives them."""
         length = -(-samples // self.multiple) * self.multiple
         context: Context = {}
         if mel is not None and self.mel is not None:
@@ -458,7 +493,7 @@ class SoundModel:
                     generator=generator,
                     event_shape=(1, length),
                 )
-            drawn += list(x[:, 0, :samples].clamp(-1, 1).float().cpu().numpy())
+            drawn += list(x[:, 0, :samples].float().cpu().numpy())
             if progress is not None:
                 progress((start + count) * samples, n * samples)
         return drawn
@@ -493,6 +528,8 @@ class SoundModel:
                 f"a mel spectrogram has shape (n_mels, frames), got {tuple(mel.shape)} of "
                 f"{mel.dtype}"
             )
+        if not mel.numel():
+            raise DataError(f"the mel spectrogram has no frames, its shape is {tuple(mel.shape)}")
         try:
             check_mel(mel, self.mel)  # type: ignore[arg-type]
         except ValueError as error:
@@ -597,6 +634,28 @@ def _check_context(density: Density, speakers: Sequence[str], mel: MelSettings |
 def _multiple(density: Density) -> int:
     latent = density.base.event_shape if isinstance(density, Flow) else ()
     return latent[0] if len(latent) == 2 and latent[0] is not None else 1
+
+
+def _cut(drawn: list[np.ndarray]) -> list[np.ndarray]:
+    """Waveforms within full scale; warns where more than a few samples were not.
+
+    Raises:
+        ValueError: if one is no number.
+    """
+    if lost := sum(int(np.isnan(clip).sum()) for clip in drawn):
+        raise ValueError(
+            f"SoundModel: {lost:,} of the samples drawn are no numbers, as the model's weights or "
+            "its condition are none; train it again, or take another model"
+        )
+    beyond = sum(int((np.abs(clip) > 1).sum()) for clip in drawn)
+    share = beyond / sum(clip.size for clip in drawn)
+    if share > CUT_SHARE:
+        warnings.warn(
+            f"{share:.2%} of the samples drawn lie beyond full scale and are cut to it; draw at a "
+            "lower temperature, or train for longer",
+            stacklevel=3,
+        )
+    return [clip.clip(-1, 1) for clip in drawn]
 
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:

@@ -1,12 +1,15 @@
 """`diffeo distill`: of a table and of sounds, and what it refuses."""
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from diffeo import load
+from diffeo import SoundModel, load
 from diffeo.cli import main
 from diffeo.data import read_sounds, write_sound
 from tests.cli.conftest import QUICK
@@ -90,6 +93,15 @@ def test_a_conditioned_table_model_needs_its_conditions(diffeo, tables, empty):
     outcome = diffeo("distill", "m", "--data", table, "--out", "s", *STUDENT)
     assert outcome.status == 0, outcome.err
     assert diffeo("sample", "s", "-n", 2, "--given", "power=0.1", "--out", "s.csv").status == 0
+    check_next(diffeo, outcome)
+
+
+def check_next(diffeo, outcome) -> None:
+    """What is said to come next works as it is typed."""
+    line = next(line for line in outcome.out.splitlines() if line.startswith("next: "))
+    name, *words = shlex.split(line.removeprefix("next: "))
+    found = diffeo(*words)
+    assert name == "diffeo" and found.status == 0, found.err
 
 
 @pytest.mark.parametrize("form", ["plain", "speaker", "mel"])
@@ -98,9 +110,14 @@ def test_a_model_of_sounds_is_distilled(diffeo, teachers, clips, empty, form):
     outcome = diffeo("distill", teachers / form, "--out", "s", *data, *SOUND)
     assert outcome.status == 0, outcome.err
     assert "sounds of 40 samples" in outcome.err and "times as fast" in outcome.out
+    assert "on cpu, the teacher" in outcome.out
+    assert "KL(student ‖ teacher) is of 4 samples only" in outcome.err
+    check_next(diffeo, outcome)
     student = load("s")
+    assert isinstance(student, SoundModel)
     assert student.config["name"] == "iaf" and student.segment == 40
     assert student.context == {"plain": (), "speaker": ("speaker",), "mel": ("mel",)}[form]
+    assert diffeo("evaluate", "s", clips).status == 0  # who speaks is told as to the teacher
     assert diffeo("evaluate", "s", clips / "0_a.wav", *given(form)).status == 0
     if form == "mel":
         assert diffeo("vocode", "s", clips / "0_a.wav", "--out", "v.wav").status == 0
@@ -112,6 +129,42 @@ def test_a_model_of_sounds_is_distilled(diffeo, teachers, clips, empty, form):
 
 def given(form: str) -> tuple[str, ...]:
     return ("--given", "speaker=a") if form == "speaker" else ()
+
+
+def test_a_student_that_replaces_a_model_leaves_nothing_of_it(diffeo, teachers, trained, empty):
+    shutil.copytree(teachers / "plain", "s")
+    for name in ("samples.wav", "waveforms.png", "report.html", "report-curve.png", "notes.txt"):
+        Path("s", name).write_bytes(b"of the old one")
+    words = ("distill", trained, "--out", "s", *STUDENT)
+    assert diffeo(*words, "--overwrite").status == 0
+    found = {path.name for path in Path("s").iterdir()}
+    assert "config.json" in found and "notes.txt" in found  # what nobody here wrote stays
+    assert not found & {"samples.wav", "waveforms.png", "report.html", "report-curve.png"}
+    assert Path("s/curve.png").stat().st_size > 100
+
+
+def test_some_rows_of_recordings_are_of_all_of_them(diffeo, teachers, clips, empty, monkeypatch):
+    """Of 8 clips by two speakers in turn, all given; and the same seed takes the same."""
+    seen = []
+
+    def stop(command, console, material, *_):
+        seen.append(material)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("diffeo.cli.distill._fit", stop)
+    for seed in (0, 0, 1):
+        with pytest.raises(ZeroDivisionError):
+            diffeo(
+                *("distill", teachers / "mel", "--data", clips, "--out", f"s{len(seen)}"),
+                *(*SOUND, "--seed", seed),
+            )
+    first, again, other = (material.options["reference"] for material in seen)
+    assert len(first) == 6 and torch.equal(first, again) and not torch.equal(first, other)
+    learned = {clip.tobytes() for clip in (read_sounds(clips).clips)}
+    begun = [row.numpy().tobytes() for row in first[:, 0]]
+    of = {i for row in begun for i, clip in enumerate(sorted(learned)) if clip.find(row) >= 0}
+    assert len(of) > 2
+    assert all(len(part) == 6 for part in seen[0].options["context"].values())
 
 
 def test_a_run_goes_on(diffeo, trained, empty, monkeypatch):

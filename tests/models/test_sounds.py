@@ -1,5 +1,6 @@
 """Named models of sounds."""
 
+import json
 import pickle
 
 import pytest
@@ -9,6 +10,7 @@ import diffeo
 from diffeo.bijections import Inverse
 from diffeo.models import SOUND_MODELS, find
 from diffeo.nets.wavenet import WaveNet
+from diffeo.train import fit
 from tests.properties.draws import redraw
 
 SMALL = {"layers": 4, "residual": 6, "cycle": 3}
@@ -69,6 +71,52 @@ def test_conditions_matter_and_have_to_last(name, options):
         model.log_prob(torch.zeros(1, 41, dtype=torch.float64), given)
     with pytest.raises(TypeError, match="needs a context"):
         model.log_prob(x)
+
+
+@pytest.mark.parametrize("name", SOUND_MODELS)
+def test_local_contexts_are_standardized_except_in_the_papers_presets(name):
+    entry = SOUND_MODELS[name]
+    assert entry.options["standardize_context"].default is True
+    of_papers = {key: p for key, p in entry.presets.items() if key != "small"}
+    assert all(preset["standardize_context"] is False for preset in of_papers.values())
+    assert "standardize_context" not in entry.presets.get("small", {})
+
+
+@pytest.mark.parametrize("name", SOUND_MODELS)
+def test_a_context_is_measured_in_training_and_saved(name, tmp_path):
+    sizes = {"flows": 2, "group": 4, "early_every": 4} if name == "waveglow" else {"cycle": 3}
+    sizes |= {"layers": 2, "residual": 6, "hop": 4}
+    model = diffeo.create(name, shape=(1, None), context=CONTEXT, **sizes)
+    torch.manual_seed(0)
+    mel = -8 + 2 * torch.randn(20, 3, 5)
+    given = {"mel": mel, "speaker": torch.eye(2)[torch.arange(20) % 2]}
+    fit(
+        model,
+        0.1 * torch.randn(20, 1, 20),
+        context=given,
+        validation=0,
+        max_steps=1,
+        progress=False,
+    )
+    state = {key: value for key, value in model.state_dict().items() if key.endswith(".scale")}
+    assert len(state) == 1
+    torch.testing.assert_close(next(iter(state.values()))[:, 0], mel.std((0, 2), correction=0))
+    diffeo.save(model, tmp_path / "m")
+    x = 0.1 * torch.randn(20, 1, 20)
+    assert torch.equal(diffeo.load(tmp_path / "m").log_prob(x, given), model.log_prob(x, given))
+
+
+def test_files_that_know_no_standardized_contexts_mean_none(tmp_path):
+    sizes = {"flows": 2, "layers": 2, "residual": 6, "hop": 4, "standardize_context": False}
+    model = redraw(diffeo.create("waveglow", shape=(1, None), context=CONTEXT, **sizes)).eval()
+    diffeo.save(model, tmp_path / "m")
+    path = tmp_path / "m" / "config.json"
+    config = json.loads(path.read_text())
+    del config["arguments"]["standardize_context"]
+    path.write_text(json.dumps(config))
+    x = 0.1 * torch.randn(2, 1, 16)
+    given = {"mel": torch.randn(2, 3, 5), "speaker": torch.eye(2)}
+    assert torch.equal(diffeo.load(path.parent).log_prob(x, given), model.log_prob(x, given))
 
 
 @every

@@ -123,7 +123,10 @@ def test_refused_lengths() -> None:
     with pytest.raises(ValueError, match="multiple of 8"):
         diffeo.create("waveglow", shape=(1, 100), **SMALL)
     flow = small()
-    with pytest.raises(ValueError, match="covers 64 samples, and the sound has 72"):
+    with pytest.raises(ValueError, match="cover 64 samples, and the sound has 72"):
         flow.log_prob(torch.randn(1, 1, 72).double(), frames(1, 4))
+    short = diffeo.create("waveglow", shape=(1, None), context=CONTEXT, **{**SMALL, "hop": 8})
+    with pytest.raises(ValueError, match="cover 8 samples, and the sound has 72"):
+        short.log_prob(torch.randn(1, 1, 72), {k: v.float() for k, v in frames(1, 1).items()})
     with pytest.raises(ValueError, match="multiple of 8"):
         flow.log_prob(torch.randn(1, 1, 60).double(), frames(1, 4))

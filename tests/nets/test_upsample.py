@@ -3,13 +3,22 @@
 import pytest
 import torch
 
-from diffeo.nets.upsample import Upsample, fit_condition
+from diffeo.nets.upsample import LEAST_SPREAD, Upsample, fit_condition
 from tests.properties.draws import redraw
 
 
 @pytest.mark.parametrize(
     ("hop", "strides", "overlap"),
-    [(12, None, 2), (12, None, 4), (12, (3, 4), 2), (5, None, 3), (1, None, 1), (7, (7,), 1)],
+    [
+        (12, None, 2),
+        (12, None, 4),
+        (12, (3, 4), 2),
+        (5, None, 3),
+        (5, None, 2),
+        (9, (3, 3), 4),
+        (1, None, 1),
+        (7, (7,), 1),
+    ],
 )
 def test_starts_as_an_interpolation(hop, strides, overlap):
     """A constant is kept, away from the ends; every frame gives `hop` columns."""
@@ -29,6 +38,50 @@ def test_a_frame_is_spread_around_its_samples():
         for f in (0, 4, 9)
     ]
     assert reached == [list(range(12)), list(range(28, 44)), list(range(68, 80))]
+
+
+@pytest.mark.parametrize("hop", [4, 5, 8])
+@pytest.mark.parametrize("overlap", [2, 3, 4])
+def test_a_frame_starts_as_a_window_around_the_middle_of_its_samples(hop, overlap):
+    """Turned round, a frame and those beside it give the same."""
+    net = Upsample((1, None), hop, None, overlap)
+    frames = torch.zeros(1, 11)
+    frames[0, 5] = 1.0
+    y = net(frames)[0]
+    torch.testing.assert_close(y, y.flip(0))
+    assert y.argmax() in (5 * hop + (hop - 1) // 2, 5 * hop + hop // 2)
+
+
+@pytest.mark.parametrize("strides", [None, (2, 3)])
+def test_local_channels_are_standardized_by_the_data_shown(strides):
+    torch.manual_seed(0)
+    net = Upsample({"mel": (3, None), "speaker": (2,)}, 6, strides, standardize=True)
+    plain = Upsample({"mel": (3, None), "speaker": (2,)}, 6, strides)
+    plain.load_state_dict(net.state_dict(), strict=False)
+    spread = torch.tensor([2.0, 0.5, 0.0])[:, None]
+    mel = -8 + spread * torch.randn(40, 3, 30)
+    context = {"mel": mel, "speaker": torch.eye(2)[torch.arange(40) % 2]}
+    assert torch.equal(net(context), plain(context))
+    net.initialize(context)
+    least = LEAST_SPREAD * mel[:, 0].std()
+    scaled = (mel - mel.mean((0, 2))[:, None]) / mel.std((0, 2))[:, None].clamp(min=least)
+    expected = plain({**context, "mel": scaled})
+    torch.testing.assert_close(net(context), expected, atol=2e-3, rtol=2e-3)
+    before = net.state_dict()
+    net.initialize({**context, "mel": 100 * mel})  # what was learned on stays
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_without_a_local_part_there_is_nothing_to_standardize():
+    net = Upsample({"speaker": (4,)}, 256, standardize=True)
+    net.initialize({"speaker": torch.eye(4)})
+    assert not net.state_dict()
+
+
+def test_no_frames_are_refused():
+    net = Upsample({"mel": (3, None)}, 4)
+    with pytest.raises(ValueError, match="mel must have 1 frame or more, got 0"):
+        net({"mel": torch.zeros(3, 0)})
 
 
 def test_vectors_are_beside_every_column():
@@ -88,8 +141,10 @@ def test_local_parts_must_have_as_many_frames():
 def test_conditions_are_cropped_and_never_stretched():
     c = torch.randn(2, 3, 10)
     assert torch.equal(fit_condition("x", c, 7), c[..., :7])
-    assert fit_condition("x", c[..., :1], 7).shape == (2, 3, 1)
+    assert fit_condition("x", c[..., :1], 7, local=False).shape == (2, 3, 1)
     with pytest.raises(ValueError, match=r"x: the frames .* cover 10 samples, and .* has 11"):
         fit_condition("x", c, 11)
-    with pytest.raises(ValueError, match=r"give 3 of 5 frames"):
-        fit_condition("x", c, 11, hop=5)
+    with pytest.raises(ValueError, match=r"cover 1 samples, and .* has 7"):
+        fit_condition("x", c[..., :1], 7)
+    with pytest.raises(ValueError, match=r"cover 80 samples, and .* has 88"):
+        fit_condition("x", c, 11, group=8)

@@ -29,6 +29,8 @@ from diffeo.train import (
     judge_student,
     student_of,
 )
+from diffeo.train.checkpoint import CheckpointError
+from diffeo.train.distill_figures import where_quick
 from diffeo.train.distill_front import without_front
 from diffeo.train.distill_loss import DistillationLoss, choose
 from tests.properties.draws import redraw
@@ -93,6 +95,7 @@ def test_figures_are_those_of_gaussians():
     )
     assert (figures.samples, figures.teacher_samples, figures.dimensions) == (20_000, 5_000, 2)
     assert figures.student_speed > 0 < figures.teacher_speed
+    assert figures.student_device == figures.teacher_device == "cpu"
     assert "nats" in str(figures)
     assert figures.to_dict()["samples"] == 20_000
     quick = judge_student(student, teacher, samples=10, teacher_samples=0)
@@ -296,6 +299,80 @@ def test_the_same_seed_gives_the_same_student_and_a_run_resumes(tmp_path):
     found, expected = again.state_dict(), reference.state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert whole.keys() == expected.keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"losses": Losses(samples=9)}, "samples was 8, and is 9 now"),
+        ({"losses": Losses(power=0.5)}, "power was 0.0, and is 0.5 now"),
+        ({"teacher": 0.4}, "the teacher differs"),
+    ],
+)
+def test_a_run_resumes_with_its_own_teacher_and_loss_alone(tmp_path, change, words):
+    """Where the rows that it starts from are given, they don't tell teachers from each other."""
+    teacher, rows = walk(), torch.randn(60, 3)
+    options = {**QUICK, "max_steps": 4, "rows": None, "reference": rows, "patience": None}
+    place = {"checkpoint": tmp_path / "run", "checkpoint_seconds": 0}
+    fit_student(student_of(teacher, "iaf", **SMALL), teacher, **options, **place)
+    other = walk(scale=change.get("teacher", 0.3))
+    change = {name: value for name, value in change.items() if name != "teacher"}
+    student = student_of(teacher, "iaf", **SMALL)
+    with pytest.raises(CheckpointError, match=f"is of another run: {re.escape(words)}; give"):
+        fit_student(student, other, **options, **place, **change, resume=True)
+    fit_student(student, teacher, **options, **place, resume=True)
+
+
+def test_features_are_part_of_what_a_loss_is():
+    network = nn.Linear(3, 2)
+    told = Losses(perceptual=1.0, features=network).to_dict()
+    with torch.no_grad():
+        network.weight.add_(1)
+    assert Losses(perceptual=1.0, features=network).to_dict()["features"] != told["features"]
+    assert "torch" in Losses(perceptual=1.0, features=torch.fft.fft).to_dict()["features"]
+
+
+def test_what_few_samples_leave_open_is_said():
+    teacher, student = bell(), Bell(2)
+    with torch.no_grad():
+        student.loc.copy_(teacher.loc)
+        student.log_scale.copy_(teacher.log_scale + 0.3)
+    figures = judge_student(student, teacher, samples=400)
+    assert figures.doubt is None and "few draws" not in str(figures)
+    few = judge_student(student, teacher, samples=9, teacher_samples=400)
+    assert few.doubt == "KL(student ‖ teacher) is of 9 samples only"
+    assert judge_student(student, teacher, samples=400, teacher_samples=0).doubt is None
+    with torch.no_grad():
+        student.log_scale.copy_(teacher.log_scale + 0.003)
+    near = judge_student(student, teacher, samples=100, teacher_samples=0)
+    assert near.kl[1] > abs(near.kl[0])
+    assert near.doubt == "KL(student ‖ teacher) is less than its standard error"
+
+
+def test_what_draws_step_by_step_is_timed_on_the_cpu(monkeypatch):
+    teacher = walk()
+    student = student_of(teacher, "iaf", **SMALL)
+    assert where_quick(teacher) is teacher
+    monkeypatch.setattr("diffeo.train.distill_figures.model_device", lambda _: torch.device("cuda"))
+    assert where_quick(student) is student
+    moved = where_quick(teacher)
+    assert moved is not teacher
+    assert all(not parameter.is_cuda for parameter in moved.parameters())
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_a_students_context_is_scaled_as_its_teachers(standardize):
+    """By name it has the option; the measures are those of the contexts that are given."""
+    options = {"context": {"mel": (3, None)}, "hop": 5, "standardize_context": standardize}
+    teacher = sound("maf", **options)
+    student = student_of(teacher, "iaf", transforms=1, layers=2, residual=4)
+    given = {"mel": -8 + 2 * torch.randn(12, 3, 4)}
+    quick = {"max_steps": 1, "event_shape": (1, 20), "progress": False}
+    fit_student(student, teacher, context=given, **quick)
+    scale = student.context_net.scale
+    if standardize:
+        torch.testing.assert_close(scale[:, 0], given["mel"].std((0, 2), correction=0))
+    assert (scale is not None) == standardize
 
 
 def sound(name, context=None, **options):

@@ -174,7 +174,7 @@ class TrainSounds(Training):
     Args:
         data: sounds to learn from: a folder, or a file
         validation: sounds to judge by; a tenth of DATA's clips if not given
-        batch_size: segments in a step; about 32,768 samples if not given
+        batch_size: segments in a step; about 16,384 samples if not given
         rate: samples a second, to which all clips are brought; needed where they differ
         segment: how long a piece of training is: 8000 samples, or 0.5s; up to 16,000 samples if not
             given, and no longer than most of the clips
@@ -264,25 +264,28 @@ class Evaluate(Computed):
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(Computed):
-    """Which of two models finds a table's rows, or images, likelier, and how sure that is.
+    """Which of two models finds a table's rows, images or sounds likelier, and how sure that is.
 
-    The difference of the two log-likelihoods is taken row by row, or image by image, so that what
-    both find hard cancels, and averaged.
+    The difference of the two log-likelihoods is taken row by row, image by image or clip by clip,
+    so that what both find hard cancels, and averaged.
 
     Args:
         first: folder that "diffeo train" wrote
-        second: another, of the same columns, or of images of the same size
-        data: table of rows, or images, that neither was trained on
+        second: another, of the same columns, of images of the same size, or of sounds at the same
+            rate
+        data: table of rows, images or sounds that neither was trained on; of a folder of sounds
+            that both were trained on, the clips that both held out
         drop_missing: leave out rows of a table in which a value is missing
-        given: the class of all images, as class=NAME; that of their folders or labels if not given
-        part: train, val or test, of images that have parts; test if not given
+        given: the class of all images, as class=NAME, or the speaker of all sounds, as
+            speaker=NAME; that of their folders, labels or names if not given
+        part: train, val or test, of images or sounds that have parts; test if not given
     """
 
     first: Annotated[Positional[Path], arg(metavar="FIRST")]
     second: Annotated[Positional[Path], arg(metavar="SECOND")]
     data: Data
     drop_missing: Flag = False
-    given: Annotated[Each, arg(metavar="class=NAME")] = ()
+    given: Annotated[Each, arg(metavar="NAME=VALUE")] = ()
     part: Part = None
 
 
@@ -395,14 +398,14 @@ class Distill(Computed):
         step_samples: values of each step, for steps
         power: weight of the distance of power spectra
         contrastive: weight of telling contexts apart, below 1
-        judge: draws of the student that the result is of; 10,000 for tables, 32 for sounds, if not
+        judge: draws of the student that the result is of; 10,000 for tables, 100 for sounds, if not
             given
         reverse: draws of the teacher that the result is of, too; as many for tables, 4 for sounds,
             if not given; 0 for none, where they take long
         max_steps: stop after so many optimizer steps
         max_epochs: stop after so many passes over the rows
         max_time: stop after so long: 90s, 15m, 1h30m
-        batch_size: draws of the student in a step; 256, or about 32,768 samples of sound, if not
+        batch_size: draws of the student in a step; 256, or about 16,384 samples of sound, if not
             given
         learning_rate: of Adam, after the warm-up
         warmup_steps: steps over which the learning rate rises; a twentieth of all, at most 100, if
@@ -512,20 +515,20 @@ class Interpolate(Computed):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Computed):
-    """Make a page that shows how good a model is: report.html, with its pictures.
+    """Make a page that shows how good a model is: report.html, with its pictures and sounds.
 
     Args:
         model: folder that "diffeo train" wrote
-        data: table of rows, or images, to judge by; those held out in training if not given
-        given: the class of all images of DATA, as class=NAME; that of their folders or labels if
-            not given
+        data: table of rows, images or sounds to judge by; those held out in training if not given
+        given: the class of all images of DATA, as class=NAME, or the speaker of all its sounds, as
+            speaker=NAME; that of their folders, labels or names if not given
         out: folder for the page; the model's own if not given
         overwrite: replace a report that is there
     """
 
     model: Folder
     data: OptionalFile = None
-    given: Annotated[Each, arg(metavar="class=NAME")] = ()
+    given: Annotated[Each, arg(metavar="NAME=VALUE")] = ()
     out: Annotated[Path | None, arg(metavar="FOLDER")] = None
     overwrite: Flag = False
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SOUND_ROWS = 64
 """Draws of a teacher of sounds that a student starts from, unless told."""
-JUDGED = {"row": (10_000, None), "sound": (32, 4)}
+JUDGED = {"row": (10_000, None), "sound": (100, 4)}
 """Draws of the student, and of the teacher, that the result is of; None for as many."""
 
 
@@ -75,11 +75,11 @@ def run(command: Distill, console: Console) -> None:
         history = _fit(command, console, material, device, chosen)
         figures = _judge(command, console, material, device)
         with staged(command.out, last=("config.json",)) as folder:
-            _write(folder, command, teacher, material, history, figures, unfinished, device)
+            _write(folder, command, teacher, config, material, history, figures, unfinished, device)
             _draw(folder, command, history)
             names = sorted(path.name for path in folder.iterdir())
     unfinished.remove()
-    _tell(command, console, material, history, figures, names)
+    _tell(command, console, teacher, material, history, figures, names)
     console.result = {
         "folder": str(command.out),
         "model": command.student,
@@ -207,6 +207,8 @@ def _from_recordings(
     segment: int,
 ) -> None:
     """Contexts of sounds; the student starts from their place and scale."""
+    import torch
+
     if command.data is None or not teacher.context:
         raise CommandError(
             f"--data {command.data}: the teacher is not conditioned on anything, and a student "
@@ -217,14 +219,14 @@ def _from_recordings(
         learned, judged = (
             teacher.rows(part, segment) for part in _parted(sounds, command, split_sounds)
         )
-    most = len(learned.x) if command.rows is None else command.rows
-    material.options["context"] = _first(learned.context, most)
-    material.options["reference"] = learned.x[:most]
+    count, chosen = len(learned.x), slice(None)
+    if command.rows is not None and command.rows < count:  # of all clips, not of the first
+        generator = torch.Generator().manual_seed(command.seed)
+        chosen = torch.randperm(count, generator=generator)[: command.rows]
+    context = learned.context or {}
+    material.options["context"] = {key: value[chosen] for key, value in context.items()}
+    material.options["reference"] = learned.x[chosen]
     material.context = judged.context
-
-
-def _first(context: "dict[str, Tensor] | None", most: int) -> "dict[str, Tensor] | None":
-    return None if context is None else {key: value[:most] for key, value in context.items()}
 
 
 def _parted(data: Any, command: Distill, parted: Any) -> Any:
@@ -337,6 +339,7 @@ def _write(
     folder: Path,
     command: Distill,
     teacher: Any,
+    config: Mapping[str, Any],
     material: Material,
     history: "History",
     figures: "StudentFigures",
@@ -374,6 +377,8 @@ def _write(
         "parameters": sum(p.numel() for p in student.density.parameters()),
         **conditions(device),
     }
+    if (sounds := (config.get("training") or {}).get("sounds")) is not None:
+        training["sounds"] = sounds  # how it is told who speaks
     save(student, folder, training=training)
     write_course(folder, history, unfinished)
 
@@ -406,6 +411,7 @@ def _objective(command: Distill) -> Any:
 def _tell(
     command: Distill,
     console: Console,
+    teacher: Any,
     material: Material,
     history: "History",
     figures: "StudentFigures",
@@ -441,23 +447,37 @@ def _tell(
     console.rows(rows)
     if figures.teacher_samples:
         console.say(f"KL(teacher ‖ student): {estimate(*figures.reverse_kl)} nats")
+    if (doubt := figures.doubt) is not None:
+        console.warn(f"{doubt}: take the figure as rough; --judge and --reverse say how many")
     ratio = figures.student_speed / figures.teacher_speed
     each, unit = 1, "a second"
     if material.noun == "sound":
         each, unit = figures.dimensions, "samples a second"
     console.say(
         f"drawing {counted(figures.speed_batch, material.noun)} at once: "
-        f"{each * figures.student_speed:,.0f} {unit}, the teacher "
-        f"{each * figures.teacher_speed:,.0f} ({ratio:,.3g} times as fast)"
+        f"{each * figures.student_speed:,.0f} {unit} on {figures.student_device}, the teacher "
+        f"{each * figures.teacher_speed:,.0f} on {figures.teacher_device} ({ratio:,.3g} times as "
+        "fast)"
     )
     console.say(f"{command.out}: {', '.join(names)}")
-    console.say(f"next: diffeo sample {quote(str(command.out))}{_how(material)}")
+    console.say(f"next: {_next(command, teacher)}")
 
 
-def _how(material: Material) -> str:
-    if material.noun == "sound":
-        return " --seconds 2 --out drawn.wav"
-    return " -n 1000 --out drawn.csv"
+def _next(command: Distill, teacher: Any) -> str:
+    """A command that draws from the student, given what it is conditioned on."""
+    from diffeo.table import Table
+
+    folder = quote(str(command.out))
+    if isinstance(teacher, Table):
+        if not teacher.columns.given:
+            return f"diffeo sample {folder} -n 1000 --out drawn.csv"
+        given = quote(str(command.data))
+        return f"diffeo sample {folder} -n 1 --context-file {given} --out drawn.csv"
+    if teacher.mel is not None and command.data is not None:
+        drawn = "drawn" if command.data.is_dir() else "drawn.wav"
+        return f"diffeo vocode {folder} {quote(str(command.data))} --out {drawn}"
+    given = f" --given {quote(f'speaker={teacher.speakers[0]}')}" if teacher.speakers else ""
+    return f"diffeo sample {folder} --seconds 2{given} --out drawn.wav"
 
 
 def estimate_fine(mean: float, error: float) -> str:

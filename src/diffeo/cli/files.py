@@ -12,6 +12,20 @@ from pathlib import Path
 
 from diffeo.cli.errors import CommandError
 
+RESULTS = (
+    "reference.safetensors",
+    "history.csv",
+    "settings.json",
+    "curve.png",
+    "samples.png",
+    "samples.wav",
+    "pairs.png",
+    "waveforms.png",
+    "report.html",
+    "report-*.png",
+)
+"""What commands write into a model's folder beside the model: of another model it says nothing."""
+
 
 def check_out_file(path: Path, *, overwrite: bool, source: Path | None = None) -> None:
     """Refuses a table that could not be written later, or would replace what it is made from.
@@ -78,7 +92,8 @@ def staged(out: Path, *, last: Sequence[str] = ()) -> Iterator[Path]:
     """A folder to fill, which becomes `out` when the block ends, and vanishes if it fails.
 
     It stands beside `out`, so that the last step is a rename. Where `out` is a folder that holds
-    something, its files are replaced one by one and others stay.
+    something, its files are replaced one by one and others stay; but where a model is replaced,
+    what was written of the one before (`RESULTS`) goes.
 
     Args:
         out: the folder; made with its parents.
@@ -138,6 +153,10 @@ def remove_partial(out: Path) -> None:
 
 def _replace_into(source: Path, target: Path, last: Sequence[str]) -> None:
     paths = [path for path in source.rglob("*") if path.is_file()]
+    if (source / "config.json").exists() and _is_config(target / "config.json"):
+        for path in [path for pattern in RESULTS for path in target.glob(pattern)]:
+            if path.is_file() and not (source / path.name).exists():
+                path.unlink()
     for path in sorted(paths, key=lambda path: (path.name in last, str(path))):
         place = target / path.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ COMMON_OF_IMAGES = ("dequantization", "logit", "marginals", "memory")
 """Those that any flow of images takes."""
 COMMON_OF_FLOWS_OF_SOUNDS = ("memory",)
 """Those that any flow of sounds takes."""
-OF_THE_TEACHER = ("standardize", "marginals", "strides", "overlap")
+OF_THE_TEACHER = ("standardize", "marginals", "strides", "overlap", "standardize_context")
 """Options that a student has from its teacher."""
 OF_THE_DATA = ("hop",)
 """Options of models of sounds that the command decides together with the spectrogram."""

@@ -52,8 +52,11 @@ def run(command: Score, console: Console) -> None:
     from diffeo.image_model import ImageModel
     from diffeo.sound_model import SoundModel
 
-    noun = {"images": "image", "sounds": "segment"}.get(what_of(model), "row")
-    _check_threshold(command, console, model, noun)
+    known: Any = model.reference.get("validation_scores")
+    noun = {"images": "image"}.get(what_of(model), "row")
+    if isinstance(model, SoundModel):
+        noun, known = model.compared
+    _check_threshold(command, console, None if known is None else len(known), noun)
     if isinstance(model, SoundModel):
         _of_sounds(command, console, model, config)
     elif isinstance(model, ImageModel):
@@ -63,18 +66,15 @@ def run(command: Score, console: Console) -> None:
     console.result |= {"device": device, "seed": command.seed}
 
 
-def _check_threshold(
-    command: Score, console: Console, model: "Table | ImageModel | SoundModel", noun: str
-) -> None:
+def _check_threshold(command: Score, console: Console, known: int | None, noun: str) -> None:
     """Refuses a threshold without percentiles; says so where these can't be as low as it."""
     if command.threshold is None:
         return
-    if "validation_scores" not in model.reference:
+    if known is None:
         raise CommandError(
             f"{command.model}: no scores of what was held out are recorded with this model, so "
             "there are no percentiles for --threshold; train it again with diffeo train"
         )
-    known = len(model.reference["validation_scores"])
     if command.threshold == 0:
         console.note("--threshold 0: no percentile is below it, so nothing is flagged")
     elif command.threshold * known <= 1:
@@ -155,7 +155,8 @@ def _of_sounds(
         }
     )
     flagged = 0
-    if "validation_scores" in model.reference:
+    noun, known = model.compared
+    if known is not None:
         result["percentile"] = model.percentile(scores, samples)
         if command.threshold is not None:
             result["flagged"] = result["percentile"] < command.threshold
@@ -167,7 +168,7 @@ def _of_sounds(
     console.say(f"  all {estimate(evaluation.bits_per_sample, evaluation.standard_error)}")
     shown = ", ".join(f"{name} ({number(value, 2)})" for value, name in lowest)
     console.say(f"  strangest: {shown}")
-    _tell_flagged(command, console, "segment", "sound", len(scores), flagged)
+    _tell_flagged(command, console, noun, "sound", len(scores), flagged)
     console.result = {
         "out": str(command.out),
         "sounds": len(scores),

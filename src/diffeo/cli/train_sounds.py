@@ -1,12 +1,10 @@
 """`diffeo train` on sounds."""
 
-import copy
 import dataclasses
 import math
 import time
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
 
 FEW_SECONDS = 60.0
 """Below so much sound there is a warning."""
-BATCH_SAMPLES = 2**15
+BATCH_SAMPLES = 2**14
 """Samples of a batch, unless told."""
 MOST_SEGMENTS = 256
 SHOWN = 3
@@ -259,7 +257,9 @@ class OfSounds(Subject):
         fit_independent(model, self.train)
         try:
             model.density.to(self.device)
-            return judged(model, self.held_out, self.console)[0]
+            evaluation, scores = judged(model, self.held_out, self.console)
+            model.keep_scores(scores, model.scored(self.held_out))
+            return evaluation
         finally:
             model.density.to(torch.device("cpu"))
 
@@ -287,9 +287,10 @@ class OfSounds(Subject):
     def _draw_sounds(self, folder: Path, model: "SoundModel") -> None:
         from diffeo.data.sound_files import write_sound
         from diffeo.report import save_figure
+        from diffeo.report.sound_draws import drawn_beside, longest
         from diffeo.report.waveforms import waveforms
 
-        chosen = self.held_out.at(_longest(self.held_out, SHOWN))
+        chosen = self.held_out.at(longest(self.held_out, SHOWN))
         with drawing(self.console, "samples drawn") as progress:
             recorded, made = drawn_beside(
                 model, chosen, SHOWN_SECONDS, self.command.seed, PATIENCE, progress
@@ -359,20 +360,25 @@ class Watch:
         logs: Path,
         every: float,
     ) -> None:
+        from diffeo.report.sound_draws import longest
+
         self.around, self.logs, self.wait = around, logs, every
-        self.given = given.at(_longest(given, 1))
+        self.given = given.at(longest(given, 1))
         self.last = -math.inf
 
     def __call__(self, density: "Density", history: "History") -> None:
         """Writes samples-STEP.wav if the last is long enough ago."""
         from diffeo.data.sound_files import write_sound
+        from diffeo.report.sound_draws import drawn_beside, on_quick_device
 
         began = time.monotonic()
         if not history.steps[-1] or began - self.last < self.wait:
             return
         model = self.around(on_quick_device(density))
         try:
-            _, made = drawn_beside(model, self.given, WATCHED_SECONDS, 0, PATIENCE / 10)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it is cut to full scale while the model learns
+                _, made = drawn_beside(model, self.given, WATCHED_SECONDS, 0, PATIENCE / 10)
             self.logs.mkdir(parents=True, exist_ok=True)
             path = self.logs / f"samples-{history.steps[-1]:06d}.wav"
             write_sound(path, made.clips[0], made.rate)
@@ -381,83 +387,6 @@ class Watch:
             self.wait = math.inf
         self.last = time.monotonic()
         self.wait = max(self.wait, 20 * (self.last - began))  # drawing stays a small part
-
-
-def on_quick_device(density: "Density") -> "Density":
-    """The density where it draws fastest: one that goes sample by sample, on the CPU."""
-    from diffeo.autoregressive import AutoregressiveDensity
-    from diffeo.train.inputs import model_device
-
-    if model_device(density).type == "cpu" or not isinstance(density, AutoregressiveDensity):
-        return density
-    return copy.deepcopy(density).cpu()
-
-
-def drawn_beside(
-    model: "SoundModel",
-    chosen: "Sounds",
-    seconds: float,
-    seed: int,
-    patience: float,
-    progress: Callable[[int, int], None] | None = None,
-) -> "tuple[Sounds, Sounds]":
-    """Recordings, cut, and as many samples of the same length, speakers and spectrograms.
-
-    Args:
-        model: draws.
-        chosen: the recordings.
-        seconds: of each, less where drawing would take too long.
-        seed: of the draws.
-        patience: seconds that drawing may take, about.
-        progress: is told how many samples are drawn.
-    """
-    whole = max(chosen.lengths)
-    probe = min(whole, 64 * model.multiple)
-    samples = min(whole, round(seconds * model.rate))
-    make = partial(_made, model, seed=seed)
-    make(_cut(chosen, probe))  # what is made once is made
-    began = time.monotonic()
-    make(_cut(chosen, probe))
-    took = max(time.monotonic() - began, 1e-6)
-    samples = max(probe, min(samples, int(probe * patience / took)))
-    cut = _cut(chosen, samples)
-    return cut, make(cut, progress=progress)
-
-
-def _made(
-    model: "SoundModel",
-    like: "Sounds",
-    seed: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> "Sounds":
-    from diffeo.data.sounds import Sounds
-
-    if model.mel is not None:
-        return model.vocode(like, seed=seed, progress=progress)
-    seconds, names = max(like.lengths) / model.rate, like.speakers if model.speakers else None
-    if names is None:
-        return model.sample(len(like), seconds=seconds, seed=seed, progress=progress)
-    drawn = [
-        model.sample(1, name, seconds=seconds, seed=seed + i, progress=progress).clips[0]
-        for i, name in enumerate(names)
-    ]
-    return Sounds(drawn, model.rate, speakers=names)
-
-
-def _cut(sounds: "Sounds", samples: int) -> "Sounds":
-    from diffeo.data.sounds import Sounds
-
-    clips = [clip[:samples] for clip in sounds.clips]
-    return Sounds(clips, sounds.rate, sounds.names, sounds.speakers)
-
-
-def _longest(sounds: "Sounds", count: int) -> list[int]:
-    """The longest clips, of different speakers where there are several."""
-    order = sorted(range(len(sounds)), key=lambda i: -sounds.lengths[i])
-    if sounds.speakers is None:
-        return order[:count]
-    first = [next(i for i in order if sounds.speakers[i] == name) for name in sounds.speaker_names]
-    return [*first, *(i for i in order if i not in first)][:count]
 
 
 def _joined(sounds: "Sounds") -> "np.ndarray":

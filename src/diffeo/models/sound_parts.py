@@ -27,7 +27,9 @@ class SoundContext(NamedTuple):
     """What a sound is conditioned on, and how networks see it."""
 
     channels: int
-    """Of the condition, a column for every sample or one for all; 0 where there is none."""
+    """Of the condition; 0 where there is none."""
+    local: bool
+    """Whether that has a column for every sample; otherwise it has one for all."""
     declared: ContextShape
     """What is declared at the door."""
     net: nn.Module | None
@@ -40,20 +42,23 @@ def sound_context(
     hop: int,
     strides: Sequence[int] | None = None,
     overlap: int = 2,
+    standardize: bool = False,
 ) -> SoundContext:
     """The way of a context: vectors, local parts (channels, frames) of `hop` samples, or both.
+
+    Arguments are those of `Upsample`.
 
     Raises:
         ValueError: if a part is of another kind, or strides do not make up the hop.
     """
     declared = as_context_shape(context)
     if declared is None:
-        return SoundContext(0, None, None)
+        return SoundContext(0, False, None, None)
     try:
-        net = Upsample(declared, hop, strides, overlap)
+        net = Upsample(declared, hop, strides, overlap, standardize)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    return SoundContext(net.channels, declared, net)
+    return SoundContext(net.channels, bool(net.local), declared, net)
 
 
 def layers_of(name: str, transforms: int, layers: int | Sequence[int]) -> tuple[int, ...]:

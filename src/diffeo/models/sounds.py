@@ -48,6 +48,7 @@ SMALL = {"layers": 10, "residual": 32}
             "residual": 64,
             "skip": 256,
             "width": 2,
+            "standardize_context": False,
         },
         "24khz": {
             "head": "logistic",
@@ -59,6 +60,8 @@ SMALL = {"layers": 10, "residual": 32}
             "gate": 256,
             "skip": 256,
             "width": 3,
+            "prediction": 0,
+            "standardize_context": False,
         },
         "small": {"layers": 10, "residual": 32, "skip": 32},
     },
@@ -76,10 +79,12 @@ def wavenet(
     width: int = 2,
     components: int = 10,
     bits: int | None = None,
+    prediction: int = 32,
     hop: int = 256,
     strides: Sequence[int] | None = None,
     overlap: int = 2,
     weight_norm: bool = False,
+    standardize_context: bool = True,
 ) -> AutoregressiveDensity:
     """WaveNet: each sample from those before it, by dilated causal convolutions.
 
@@ -107,10 +112,15 @@ def wavenet(
         width: taps of a convolution.
         components: of the mixture.
         bits: of the levels; None: 16, or 8 for "mu-law".
+        prediction: samples back that the means are also predicted from linearly, starting from what
+            predicts the data best (Hwang et al., 2018, LP-WaveNet, arXiv:1811.11913); 0 for none.
+            Codes have no means: with "mu-law" it has no meaning.
         hop: samples a frame of local features.
         strides: of the transposed convolutions that make samples of frames; None: one of `hop`.
         overlap: frames that meet in a sample, in each of those.
         weight_norm: whether lengths and directions of weights are apart.
+        standardize_context: whether each channel of local features is shifted and scaled to mean 0
+            and variance 1, as measured on the training data.
     """
     length = sound_length("wavenet", shape)
     one_of("wavenet", "head", head, HEADS)
@@ -126,7 +136,7 @@ def wavenet(
         "gaussian": partial(GaussianHead, bits),
         "mu-law": partial(MuLawHead, 2**bits),
     }[head]()
-    way = sound_context("wavenet", context, hop, strides, overlap)
+    way = sound_context("wavenet", context, hop, strides, overlap, standardize_context)
     net = WaveNet(
         family.num_params,
         layers,
@@ -139,6 +149,8 @@ def wavenet(
         levels=2**bits if head == "mu-law" else 0,
         length=length,
         weight_norm=weight_norm,
+        local=way.local,
+        linear=0 if head == "mu-law" else prediction,
     )
     return AutoregressiveDensity(net, family, context=way.declared, context_net=way.net)
 
@@ -157,6 +169,7 @@ def _flow_of_wavenets(
     hop: int,
     strides: Sequence[int] | None,
     overlap: int,
+    standardize_context: bool,
     **options: Any,
 ) -> Flow:
     """Autoregressive steps one after another, all from the first sample to the last."""
@@ -165,12 +178,19 @@ def _flow_of_wavenets(
     one_of(name, "scalar", scalar, SCALARS)
     one_of(name, "base", base, BASES)
     one_of(name, "normalization", normalization, ("none", "actnorm"))
-    way = sound_context(name, context, hop, strides, overlap)
+    way = sound_context(name, context, hop, strides, overlap, standardize_context)
     parts: list[Bijection] = [] if normalization == "none" else [ActNorm((1, None))]
     each = layers_of(name, transforms, layers)
     for count in reversed(each) if inverse else each:
         tau = scalar_named(name, scalar)
-        net = WaveNet(tau.num_params, count, context=way.channels, length=length, **options)
+        net = WaveNet(
+            tau.num_params,
+            count,
+            context=way.channels,
+            length=length,
+            local=way.local,
+            **options,
+        )
         step = Autoregressive(tau, net)
         parts.append(Inverse(step) if inverse else step)
     latent = {"logistic": Logistic, "normal": Normal, "student_t": StudentT}[base]((1, length))
@@ -201,6 +221,7 @@ def maf(
     strides: Sequence[int] | None = None,
     overlap: int = 2,
     weight_norm: bool = False,
+    standardize_context: bool = True,
 ) -> Flow:
     """Masked autoregressive flow of sounds, its networks WaveNets: scoring in one pass.
 
@@ -227,6 +248,8 @@ def maf(
         strides: of the transposed convolutions that make samples of frames; None: one of `hop`.
         overlap: frames that meet in a sample, in each of those.
         weight_norm: whether lengths and directions of weights are apart.
+        standardize_context: whether each channel of local features is shifted and scaled to mean 0
+            and variance 1, as measured on the training data.
     """
     return _flow_of_wavenets(
         "maf",
@@ -247,6 +270,7 @@ def maf(
         strides=strides,
         overlap=overlap,
         weight_norm=weight_norm,
+        standardize_context=standardize_context,
     )
 
 
@@ -262,6 +286,7 @@ def maf(
             "residual": 64,
             "width": 3,
             "normalization": "none",
+            "standardize_context": False,
         },
         "small": {"transforms": 2, **SMALL},
     },
@@ -284,6 +309,7 @@ def iaf(
     strides: Sequence[int] | None = None,
     overlap: int = 2,
     weight_norm: bool = False,
+    standardize_context: bool = True,
 ) -> Flow:
     """Inverse autoregressive flow of sounds, its networks WaveNets: sampling in one pass.
 
@@ -314,6 +340,8 @@ def iaf(
         strides: of the transposed convolutions that make samples of frames; None: one of `hop`.
         overlap: frames that meet in a sample, in each of those.
         weight_norm: whether lengths and directions of weights are apart.
+        standardize_context: whether each channel of local features is shifted and scaled to mean 0
+            and variance 1, as measured on the training data.
     """
     return _flow_of_wavenets(
         "iaf",
@@ -334,4 +362,5 @@ def iaf(
         strides=strides,
         overlap=overlap,
         weight_norm=weight_norm,
+        standardize_context=standardize_context,
     )

@@ -24,7 +24,15 @@ PRENGER_2018 = (
     "Prenger, Valle & Catanzaro, 2018, WaveGlow: A Flow-based Generative Network for Speech "
     "Synthesis, arXiv:1811.00002"
 )
-PAPER = {"flows": 12, "group": 8, "early_every": 4, "early_size": 2, "layers": 8, "overlap": 4}
+PAPER = {
+    "flows": 12,
+    "group": 8,
+    "early_every": 4,
+    "early_size": 2,
+    "layers": 8,
+    "overlap": 4,
+    "standardize_context": False,
+}
 
 
 @register(
@@ -51,6 +59,7 @@ def waveglow(
     hop: int = 256,
     overlap: int = 4,
     weight_norm: bool = True,
+    standardize_context: bool = True,
 ) -> Flow:
     """Samples in groups, 1×1 convolutions, and couplings with WaveNets that see both sides.
 
@@ -74,13 +83,16 @@ def waveglow(
         overlap: how many frames meet in a sample of the upsampled context.
         weight_norm: whether length and direction of weights are apart; `remove_weight_norm` joins
             them for inference.
+        standardize_context: whether each channel of a local context is shifted and scaled to mean 0
+            and variance 1, as measured on the training data.
     """
     at_least("waveglow", 1, flows=flows, early_every=early_every, early_size=early_size)
     squeeze = Squeeze(1, group)
     declared = as_context_shape(context)
     condition = None
     if declared is not None:
-        condition = GroupedCondition(Upsample(declared, hop, overlap=overlap), group)
+        upsample = Upsample(declared, hop, None, overlap, standardize_context)
+        condition = GroupedCondition(upsample, group)
     columns = squeeze.output_shape(tuple(shape))
     channels: int = columns[0]  # type: ignore[assignment]
     left = (flows - 1) // early_every * early_size
@@ -105,6 +117,7 @@ def waveglow(
             width,
             weight_norm,
             group,
+            condition is not None and condition.local,
         )
         steps = InvertibleConv(inside, 1), Coupling(partition, Affine(), net)
         parts += [FactorOut(left, step, dims=1) for step in steps] if left else steps

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffeo.contexts import Context, broadcast_batch, context_batch
@@ -14,12 +14,16 @@ from diffeo.native import InverseInC
 from diffeo.nets.causal import CausalNetwork, Stepper, tell_steps
 from diffeo.nets.convolution import FAR, as_batch, as_one_batch, check_sizes
 from diffeo.nets.gated import GatedConvolutions, SequenceConv
-from diffeo.nets.upsample import fit_condition
+from diffeo.nets.upsample import check_columns, fit_condition
 from diffeo.nets.wavenet_kernel import HeadInC, Steps, is_at_hand
+from diffeo.numerics import root_mean_square, widen
 from diffeo.solvers import is_traced
 
 MOST_STEPS = 1024
 """Steps that one call in C makes: between calls walks can be watched and interrupted."""
+LEAST_UNIT = 2.0**-15
+RIDGE = 1e-9
+"""Of the power of samples, added to the diagonal of their correlations."""
 MOST_ADDED = 2**20
 """Numbers that a condition adds in one call, at most, unless a single step takes more."""
 
@@ -27,22 +31,27 @@ MOST_ADDED = 2**20
 class WaveNet(CausalNetwork):
     """A stack of causal `GatedConvolutions` over a sound, moved on by one sample.
 
-    θ_t = y_t of the inputs 0, x_1, …, x_{t−1}, and of the condition's columns up to t. Each θ_t
-    depends on the last `receptive_field` samples before t. A position is one sample; `stepper`
-    keeps a queue for each dilated layer, of (width − 1) dilations, so that a step costs one column
-    of every layer.
+    θ_t = y_t of the inputs 0, x_1/u, …, x_{t−1}/u, and of the condition's columns up to t; with
+    `linear` taps Σ_k A_k x_{t−k}/u is added. Each θ_t depends on the last `receptive_field` samples
+    before t. A position is one sample; `stepper` keeps a queue for each dilated layer, of
+    (width − 1) dilations, so that a step costs one column of every layer.
+
+    `initialize` takes the data's root mean square for the unit u, which is 1 before, and for those
+    parameters that are means lets A start as the linear prediction of the data with the least
+    squared error; at other times A starts at zero.
 
     Args:
         num_params: parameters of each sample.
         layers, residual, skip, width, cycle, gate, exit, weight_norm: as `GatedConvolutions` has
             them. Its last layer starts at zero.
-        context: channels of the condition, 0 for none: a column for every sample, as `Upsample`
-            makes them, or one column for all.
+        context: channels of the condition, as `Upsample` makes it; 0 for none.
         levels: 0: the inputs are the samples themselves; otherwise their μ-law codes, of so many
             levels, as one-hot.
         length: of the events; None where it is free.
-    Shapes: x: (*batch, 1, T); context: (*batch, context, T or more, or 1); out: (*batch, 1, T,
-        num_params).
+        linear: taps of the linear map of the last samples, 0 for none.
+        local: whether the condition has a column for every sample; otherwise it has one for all.
+    Shapes: x: (*batch, 1, T); context: (*batch, context, T or more), or 1 where it is not local;
+        out: (*batch, 1, T, num_params).
 
     Raises:
         ValueError: if a number is not positive, or the exit unknown; in a call, if the condition
@@ -56,7 +65,8 @@ class WaveNet(CausalNetwork):
         16
 
     Reference: van den Oord, Dieleman, Zen et al., 2016, WaveNet, arXiv:1609.03499. The queues:
-        Le Paine et al., 2016, Fast WaveNet generation algorithm, arXiv:1611.09482.
+        Le Paine et al., 2016, Fast WaveNet generation algorithm, arXiv:1611.09482. Linear
+        prediction beside the network: Hwang et al., 2018, LP-WaveNet, arXiv:1811.11913.
     """
 
     def __init__(
@@ -73,15 +83,23 @@ class WaveNet(CausalNetwork):
         context: int = 0,
         levels: int = 0,
         length: int | None = None,
+        local: bool = True,
+        linear: int = 0,
     ) -> None:
         super().__init__()
         check_sizes("WaveNet", num_params=num_params)
+        if isinstance(linear, bool) or linear < 0 or (linear and levels):
+            raise ValueError(
+                f"WaveNet: linear must be 0 or more taps, and 0 where inputs are codes, got "
+                f"{linear!r}"
+            )
         if isinstance(levels, bool) or levels < 0 or levels == 1:
             raise ValueError(f"WaveNet: levels must be 2 or more, or 0 for none, got {levels!r}")
         self.event_shape = (1, length)
         self.positions = length
         self.num_params, self.levels = num_params, levels
-        self.context_shape = (context, None) if context else None
+        self.local = local
+        self.context_shape = (context, None if local else 1) if context else None
         self.stack = GatedConvolutions(
             levels or 1,
             num_params,
@@ -95,11 +113,30 @@ class WaveNet(CausalNetwork):
             weight_norm=weight_norm,
             gate=gate,
         )
+        self.linear = SequenceConv(1, num_params, linear, bias=False) if linear else None
+        if self.linear is not None:
+            nn.init.zeros_(cast(Tensor, self.linear.weight))
+        self.unit: Tensor
+        self.register_buffer("unit", torch.ones(()))
 
     @property
     def receptive_field(self) -> int:
         """How many of the samples before it the parameters of a sample depend on."""
-        return self.stack.receptive_field
+        return max(self.stack.receptive_field, self.reach)
+
+    @property
+    def reach(self) -> int:
+        """Taps of the linear map."""
+        return 0 if self.linear is None else self.linear.width
+
+    def initialize(self, x: Tensor, means: slice | None) -> None:
+        """Sets the unit, and the linear map where there is one; see above."""
+        if self.levels:
+            return
+        self.unit.copy_(root_mean_square(x, LEAST_UNIT))
+        if self.linear is not None and means is not None:
+            taps = linear_prediction(x, self.reach).flip(0)
+            cast(Tensor, self.linear.weight)[means] = taps.to(self.unit.dtype)
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
         """Parameters of every sample from those before it."""
@@ -107,8 +144,15 @@ class WaveNet(CausalNetwork):
         batch = broadcast_batch(
             "WaveNet", x.shape[:-2], context_batch("WaveNet", context, self.context_shape)
         )
-        h = self._entered(as_one_batch(x.expand(*batch, 1, length), len(batch)))
-        out = self.stack.from_entry(h, self._condition(batch, context, length))
+        x = as_one_batch(x.expand(*batch, 1, length), len(batch))
+        condition = self._condition(batch, context, length)
+        if self.levels:
+            out = self.stack.from_entry(self._embedded_all(x), condition)
+            return as_batch(out, batch).movedim(-2, -1).unsqueeze(-3)
+        x = self._measured(F.pad(x[..., :-1], (1, 0)))
+        out = self.stack.from_entry(self.stack.entry(x), condition)
+        if self.linear is not None:
+            out = out + self.linear(x)
         return as_batch(out, batch).movedim(-2, -1).unsqueeze(-3)
 
     @property
@@ -121,7 +165,7 @@ class WaveNet(CausalNetwork):
         if self.steps_in_c and math.prod(batch) > 0:
             return WaveNetStepperInC(self, tuple(batch), context)
         shared = _Shared(self, tuple(batch), context)
-        return WaveNetStepper(shared, shared.empty_queues())
+        return WaveNetStepper(shared, shared.empty_queues(), shared.nothing_yet())
 
     def positions_of(self, event_shape: Sequence[int]) -> int:
         """The number of samples."""
@@ -135,11 +179,13 @@ class WaveNet(CausalNetwork):
         """Undoes `to_positions`."""
         return values.transpose(-1, -2)
 
-    def _entered(self, x: Tensor) -> Tensor:
-        """h₀ of a sound moved on by one, (B, 1, T) → (B, residual, T)."""
+    def _measured(self, x: Tensor) -> Tensor:
+        """Samples in the unit."""
+        return F.hardtanh(x, -FAR, FAR) / self.unit.to(x.dtype)
+
+    def _embedded_all(self, x: Tensor) -> Tensor:
+        """h₀ of a sound's codes moved on by one, (B, 1, T) → (B, residual, T)."""
         entry = cast(SequenceConv, self.stack.entry)
-        if self.levels == 0:
-            return entry(F.pad(F.hardtanh(x, -FAR, FAR)[..., :-1], (1, 0)))
         h = self._embedded(x[:, 0, :-1]).transpose(1, 2)
         return F.pad(h, (1, 0)) + cast(Tensor, entry.bias)[:, None]
 
@@ -155,7 +201,7 @@ class WaveNet(CausalNetwork):
         if self.context_shape is None or not isinstance(context, Tensor):
             return None
         if length is not None:
-            context = fit_condition("WaveNet", context, length)
+            context = fit_condition("WaveNet", context, length, self.local)
         own, columns = context.shape[:-2], context.shape[-2:]
         if all(extent == 1 for extent in own):
             return context.reshape(1, *columns)
@@ -169,19 +215,24 @@ class WaveNet(CausalNetwork):
 class WaveNetStepper(Stepper):
     """A WaveNet part of the way through a sound.
 
-    Keeps, for every dilated layer, as many of its last inputs as its kernel reaches back, oldest
-    first. Nothing is assigned to once made.
+    Keeps, for every dilated layer, as many of its last inputs as its kernel reaches back, and the
+    last samples that the linear map sees, oldest first. Nothing is assigned to once made.
     """
 
     def __init__(
-        self, shared: "_Shared", queues: Sequence[tuple[Tensor, ...]], position: int = 0
+        self,
+        shared: "_Shared",
+        queues: Sequence[tuple[Tensor, ...]],
+        recent: Tensor,
+        position: int = 0,
     ) -> None:
-        self.shared, self.queues, self.position = shared, queues, position
+        self.shared, self.queues, self.recent, self.position = shared, queues, recent, position
 
     def step(self, values: Tensor | None) -> tuple[Tensor, "WaveNetStepper"]:
         """Parameters (*batch, 1, num_params) of the next sample."""
         shared, queues = self.shared, []
         h, column = shared.entered(values), shared.column(self.position)
+        recent = self.recent if values is None else shared.moved_on(self.recent, values)
         total: Tensor | None = None
         for layer, queue in zip(shared.layers, self.queues, strict=True):
             queue = (*queue, h)
@@ -199,9 +250,9 @@ class WaveNetStepper(Stepper):
                 h = h + mixed[:, :on]
             skipped = mixed[:, on:]
             total = skipped if total is None else total + skipped
-        params = shared.left(h if total is None else total)
+        params = shared.left(h if total is None else total, recent)
         params = params.reshape(*shared.batch, 1, params.shape[-1])
-        return params, WaveNetStepper(shared, queues, self.position + 1)
+        return params, WaveNetStepper(shared, queues, recent, self.position + 1)
 
 
 class WaveNetStepperInC(Stepper):
@@ -214,7 +265,7 @@ class WaveNetStepperInC(Stepper):
     def __init__(self, net: WaveNet, batch: tuple[int, ...], context: Context) -> None:
         context_batch("WaveNet", context, net.context_shape)
         self.net, self.batch, self.rows, self.position = net, batch, math.prod(batch), 0
-        self._steps = Steps(net.stack, self.rows, codes=net.levels > 0)
+        self._steps = Steps(net.stack, net.linear, float(net.unit), self.rows, net.levels > 0)
         self._condition = net._condition(batch, context, None)
         self._added: Tensor | None = None
         self._first, self._most = 0, MOST_STEPS
@@ -257,8 +308,8 @@ class WaveNetStepperInC(Stepper):
 
     def _walk(self, steps: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
         """What a walk takes, some steps at a time, and what the condition adds to them."""
-        if self._condition is not None and self._condition.shape[-1] > 1:
-            check_columns(self._condition.shape[-1], len(steps))
+        if self._condition is not None and self.net.local:
+            check_columns("WaveNet", self._condition.shape[-1], len(steps))
         for part in steps.split(self._most):
             yield part, self._columns(len(part))
             self.position += len(part)
@@ -270,25 +321,16 @@ class WaveNetStepperInC(Stepper):
         if condition is None:
             return None
         columns, start = condition.shape[-1], self.position
-        if columns == 1:
+        if not self.net.local:
             if self._added is None:
                 self._added = self._steps.added(self._weights, self._biases, condition)
             return self._added
-        check_columns(columns, start + steps)
+        check_columns("WaveNet", columns, start + steps)
         if self._added is None or start + steps > self._first + len(self._added):
             part = condition[..., start : start + self._most]
             self._added = self._steps.added(self._weights, self._biases, part)
             self._first = start
         return self._added[start - self._first :][:steps]
-
-
-def check_columns(columns: int, positions: int) -> None:
-    """Refuses to go on where the condition has ended."""
-    if positions > columns:
-        raise ValueError(
-            f"WaveNet: the context covers {columns} samples, and the sound has more; give more "
-            "frames"
-        )
 
 
 class _Layer:
@@ -328,6 +370,18 @@ class _Shared:
         zeros = cast(Tensor, stack.entry.bias).new_zeros(self.rows, stack.residual)
         return [(zeros,) * (dilation * (stack.width - 1)) for dilation in stack.dilations]
 
+    def nothing_yet(self) -> Tensor:
+        """The samples before the sound that the linear map sees, (rows, reach)."""
+        bias = cast(Tensor, self.net.stack.entry.bias)
+        return bias.new_zeros(self.rows, self.net.reach)
+
+    def moved_on(self, recent: Tensor, values: Tensor) -> Tensor:
+        """The last samples, one more behind them."""
+        if self.net.linear is None:
+            return recent
+        newest = self.net._measured(values.reshape(self.rows, 1))
+        return torch.cat([recent[:, 1:], newest], dim=1)
+
     def entered(self, values: Tensor | None) -> Tensor:
         """h₀ of the sample just finished, (rows, residual)."""
         net = self.net
@@ -337,24 +391,49 @@ class _Shared:
             return bias.expand(self.rows, bias.shape[0])
         if net.levels:
             return net._embedded(values.reshape(self.rows)) + bias
-        return F.linear(
-            F.hardtanh(values.reshape(self.rows, 1), -FAR, FAR), entry.taps[:, :, 0], bias
-        )
+        return F.linear(net._measured(values.reshape(self.rows, 1)), entry.taps[:, :, 0], bias)
 
     def column(self, position: int) -> list[Tensor]:
         """The condition of a sample, (rows, channels), if there is one."""
         if self.condition is None:
             return []
-        columns = self.condition.shape[-1]
-        if columns > 1:
-            check_columns(columns, position + 1)
-        return [self.condition[..., position if columns > 1 else 0]]
+        if not self.net.local:
+            return [self.condition[..., 0]]
+        check_columns("WaveNet", self.condition.shape[-1], position + 1)
+        return [self.condition[..., position]]
 
-    def left(self, s: Tensor) -> Tensor:
-        """Parameters from what the layers give, (rows, num_params)."""
+    def left(self, s: Tensor, recent: Tensor) -> Tensor:
+        """Parameters from what the layers give and the last samples, (rows, num_params)."""
         stack = self.net.stack
         if stack.hidden is not None:
             hidden = cast(SequenceConv, stack.hidden)
             s = F.relu(F.linear(F.relu(s), hidden.taps[:, :, 0], hidden.bias))
         last = cast(SequenceConv, stack.last)
-        return F.linear(s, last.taps[:, :, 0], last.bias)
+        params = F.linear(s, last.taps[:, :, 0], last.bias)
+        if self.net.linear is None:
+            return params
+        return params + F.linear(recent, self.net.linear.taps[:, 0])
+
+
+def linear_prediction(x: Tensor, taps: int) -> Tensor:
+    """a with the least Σ (x_t − Σ_k a_k x_{t−k})², what lies outside a sound counting as zero.
+
+    The solution of R a = r, where R_{jk} = r_{|j−k|} and r_k = Σ_t x_t x_{t−k}, over all sounds.
+    Zeros where the sounds are silence. Computed in float64.
+
+    Args:
+        x: sounds, (*batch, T).
+        taps: k = 1 … taps.
+    Shapes: out: (taps,).
+
+    Reference: Makhoul, 1975, Linear Prediction: A Tutorial Review.
+    """
+    x, length = widen(x), x.shape[-1]
+    lags = range(min(taps, length - 1) + 1)
+    r = torch.stack([(x[..., lag:] * x[..., : length - lag]).sum() for lag in lags])
+    r = F.pad(r, (0, taps + 1 - len(r)))
+    if not r[0] > 0:
+        return torch.zeros_like(r[1:])
+    place = torch.arange(taps, device=x.device)
+    correlations = r[(place[:, None] - place).abs()] + RIDGE * r[0] * torch.eye(taps).to(r)
+    return torch.linalg.solve(correlations, r[1:])

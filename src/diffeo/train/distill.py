@@ -44,7 +44,7 @@ from diffeo.train.processes import Processes
 
 START_NUMBERS = 2_000_000
 """Data-dependent parts of the student are shown so many numbers of the draws at most."""
-SHARED = {"hop", "strides", "overlap"}
+SHARED = {"hop", "strides", "overlap", "standardize_context"}
 """Options of sounds' contexts that the student has from the teacher."""
 
 
@@ -297,6 +297,7 @@ def _start(student: Density, drawn: Tensor, contexts: Context) -> None:
     """
     most = min(INITIALIZATION_ROWS, max(LEAST_ROWS, START_NUMBERS // drawn[0].numel()))
     rows, some = drawn[:most], take(contexts, slice(0, most))
+    student._initialize_context(contexts)
     if _is_identity(student, rows[:2], take(some, slice(0, 2))):
         _start_stack(student, rows)
     else:

@@ -93,7 +93,7 @@ def check_pair(student: Density, teacher: Density) -> None:
 
 def check_one_pass(student: Density, name: str) -> None:
     """Refuses students that sample step by step, or without gradients."""
-    slow = _sequential(student)
+    slow = sequential(student)
     if slow is not None:
         raise ValueError(
             f"distill: {name} samples one position after another ({slow}), as its teacher may; a "
@@ -109,13 +109,13 @@ def check_one_pass(student: Density, name: str) -> None:
         )
 
 
-def _sequential(student: Density) -> str | None:
+def sequential(density: Density) -> str | None:
     """The name of a part that goes step by step on the way to samples."""
-    if isinstance(student, AutoregressiveDensity):
-        return type(student).__name__
-    if not isinstance(student, Flow):
+    if isinstance(density, AutoregressiveDensity):
+        return type(density).__name__
+    if not isinstance(density, Flow):
         return None
-    for part in flat(student.bijection):
+    for part in flat(density.bijection):
         if isinstance(part, Autoregressive) and part.net.positions != 1:
             return type(part).__name__
-    return _sequential(student.base)
+    return sequential(density.base)

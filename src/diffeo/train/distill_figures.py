@@ -1,5 +1,6 @@
 """How near a student came to its teacher: divergences both ways, likelihoods, speeds."""
 
+import copy
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -10,16 +11,22 @@ from torch import Tensor
 
 from diffeo.contexts import Context
 from diffeo.density import Density
+from diffeo.quantities import counted
 from diffeo.train.devices import fork_random
+from diffeo.train.distill_checks import sequential
 from diffeo.train.distill_draws import Contexts, Model, contexts_for, density_of, draw, whole_shape
 from diffeo.train.distill_front import without_front
 from diffeo.train.distill_loss import log_density
 from diffeo.train.evaluate import mean_and_error
-from diffeo.train.inputs import take
+from diffeo.train.inputs import model_device, move, take
 
 Figure = tuple[float, float]
 """A mean over samples, and its standard error."""
 
+ENOUGH = 100
+"""Samples from which a mean has a standard error that can be relied on."""
+AT_ONCE = 2**19
+"""Numbers of events that are scored in a call."""
 SPEED_NUMBERS = 2**16
 """About so many numbers are drawn to see how fast that is."""
 
@@ -55,11 +62,31 @@ class StudentFigures:
     """Events that the student draws a second, `speed_batch` at once."""
     teacher_speed: float
     speed_batch: int
+    student_device: str
+    """Where that is: "cpu" for whatever draws step after step, which is quickest there."""
+    teacher_device: str
 
     @property
     def kl_per_dimension(self) -> Figure:
         """KL(q ‖ p) in nats an element."""
         return self.kl[0] / self.dimensions, self.kl[1] / self.dimensions
+
+    @property
+    def doubt(self) -> str | None:
+        """Why a divergence is hardly known from so few samples; None where it is known.
+
+        A standard error of fewer than `ENOUGH` samples is itself in doubt, and one that is larger
+        than the figure leaves it open. Of the reverse divergence, for which the teacher has to
+        draw, few samples are what is to be expected.
+        """
+        found = []
+        if self.samples < ENOUGH:
+            found.append(f"KL(student ‖ teacher) is of {counted(self.samples, 'sample')} only")
+        elif not self.kl[1] <= abs(self.kl[0]):
+            found.append("KL(student ‖ teacher) is less than its standard error")
+        if self.teacher_samples and not self.reverse_kl[1] <= abs(self.reverse_kl[0]):
+            found.append("KL(teacher ‖ student) is less than its standard error")
+        return "; ".join(found) or None
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values."""
@@ -80,9 +107,12 @@ class StudentFigures:
             )
         ratio = self.student_speed / self.teacher_speed
         lines.append(
-            f"sampling {self.speed_batch:,} at once: {self.student_speed:,.4g} a second, teacher "
-            f"{self.teacher_speed:,.4g} ({ratio:.3g} times as fast)"
+            f"sampling {self.speed_batch:,} at once: {self.student_speed:,.4g} a second on "
+            f"{self.student_device}, teacher {self.teacher_speed:,.4g} on {self.teacher_device} "
+            f"({ratio:.3g} times as fast)"
         )
+        if (doubt := self.doubt) is not None:
+            lines.append(f"few draws: {doubt}")
         return "\n".join(lines)
 
 
@@ -150,9 +180,10 @@ def _figures(
     theirs = samples if teacher_samples is None else min(teacher_samples, samples)
     if contexts is None and teacher_samples is not None:
         theirs = teacher_samples
+    most = max(1, min(1000, AT_ONCE // math.prod(shape)))
     log_q, log_p = [], []
-    for start in range(0, samples, 1000):
-        count = min(1000, samples - start)
+    for start in range(0, samples, most):
+        count = min(most, samples - start)
         part = take(contexts, slice(start, start + count))
         n = count if contexts is None else ()
         free = shape if None in student.event_shape else None
@@ -164,11 +195,12 @@ def _figures(
     nothing = torch.full((1,), math.nan)
     own, other = nothing, nothing
     if drawn is not None:
-        pieces = [slice(s, min(s + 1000, theirs)) for s in range(0, theirs, 1000)]
+        pieces = [slice(s, min(s + most, theirs)) for s in range(0, theirs, most)]
         parts = [(drawn[piece], take(contexts, piece)) for piece in pieces]
         own = torch.cat([log_density(student, *part) for part in parts])
         other = torch.cat([log_density(teacher, *part) for part in parts])
     batch = max(1, min(1000, SPEED_NUMBERS // math.prod(shape), samples))
+    speeds = [_speed(density, batch, contexts, shape) for density in (student, teacher)]
     return StudentFigures(
         samples=samples,
         teacher_samples=theirs,
@@ -179,17 +211,24 @@ def _figures(
         reverse_kl=mean_and_error(other - own),
         teacher_of_teacher=mean_and_error(other),
         student_of_teacher=mean_and_error(own),
-        student_speed=_speed(student, batch, contexts, shape),
-        teacher_speed=_speed(teacher, batch, contexts, shape),
+        student_speed=speeds[0][0],
+        teacher_speed=speeds[1][0],
         speed_batch=batch,
+        student_device=speeds[0][1],
+        teacher_device=speeds[1][1],
     )
 
 
 def _speed(
     density: Density, batch: int, contexts: Context, shape: tuple[int, ...], least: float = 0.2
-) -> float:
-    """Events a second: the fastest of three, each of draws that take `least` seconds or more."""
-    some = take(contexts, slice(0, batch))
+) -> tuple[float, str]:
+    """Events a second: the fastest of three, each of draws that take `least` seconds or more.
+
+    And where.
+    """
+    density = where_quick(density)
+    device = model_device(density)
+    some = move(take(contexts, slice(0, batch)), device)
     draw(density, batch, some, shape)  # what is made once is made
     fastest = 0.0
     for _ in range(3):
@@ -202,7 +241,17 @@ def _speed(
         fastest = max(fastest, drawn / seconds)
         if seconds > 5 * least:  # a slow one is not asked thrice
             break
-    return fastest
+    return fastest, device.type
+
+
+def where_quick(density: Density) -> Density:
+    """The density itself; a copy on the CPU of one that draws step by step on a GPU.
+
+    A step is a few small operations, which a CPU makes in less time than a GPU takes to start.
+    """
+    if model_device(density).type == "cpu" or sequential(density) is None:
+        return density
+    return copy.deepcopy(density).cpu()
 
 
 def _wait(density: Density) -> None:

@@ -1,9 +1,10 @@
 """What distillation makes small: KL(student ‖ teacher) in three ways, and terms beside it."""
 
 import copy
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from diffeo.contexts import Context
 from diffeo.density import Density
 from diffeo.objectives import feature_loss, gaussian_stepwise_kl, power_loss, stepwise_kl
 from diffeo.steps import StepDensity
+from diffeo.train.augment import name_of
 from diffeo.train.inputs import model_device
 
 Estimator = Literal["auto", "gaussian", "steps", "samples"]
@@ -78,6 +80,15 @@ class Losses:
                 "distill: perceptual needs the network whose features are compared; give features="
             )
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain values; of features a network's digest, or a function's name."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        if isinstance(self.features, nn.Module):
+            told["features"] = digest_of(self.features)
+        elif self.features is not None:
+            told["features"] = name_of(self.features)  # type: ignore[arg-type]
+        return told
+
     @property
     def references(self) -> bool:
         """Whether a term compares with signals for the same contexts."""
@@ -104,6 +115,7 @@ class DistillationLoss:
         self, student: Density, teacher: Density, losses: Losses, shape: tuple[int, ...]
     ) -> None:
         self.teacher, self.losses, self.shape = teacher, losses, shape
+        self.identity = {"the teacher": digest_of(teacher), **losses.to_dict()}
         self.estimator, self._stack, self._steps = choose(student, teacher, losses, shape)
         self._features = losses.features
         if isinstance(losses.features, nn.Module):  # a copy: its gradients are the caller's
@@ -191,6 +203,16 @@ def log_density(density: Density, x: Tensor, context: Context = None) -> Tensor:
 def is_of_intervals(density: Density) -> bool:
     """Whether its probabilities are those of intervals, with a continuous density behind them."""
     return isinstance(density, AutoregressiveDensity) and hasattr(density.head, "log_density")
+
+
+def digest_of(model: nn.Module) -> str:
+    """A SHA-256 of what a model is: its parts, as they print, and all its numbers."""
+    hashed = hashlib.sha256(repr(model).encode())
+    for name, value in sorted(model.state_dict().items()):
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        hashed.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        hashed.update(flat.view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
 
 
 def _rolled(context: Context) -> Context:

@@ -131,7 +131,8 @@ def fit(
             numbers it draws change nothing in the run; an error in it ends training.
         log_dir: a folder for CSV and TensorBoard logs; a resumed run adds to them.
         objective: (model, x, context) ↦ what to make small, a mean over the batch; with weights it
-            is given the batch's as the keyword `weights`.
+            is given the batch's as the keyword `weights`. What it says of itself as its attribute
+            `identity`, a dict of plain values, a resumed run must agree in.
         device: "auto" (an accelerator where there is one), "cpu", "cuda", "cuda:1", "mps".
         precision: "32", the model's own; or "bf16-mixed".
         initialize: False to go on with a model that was trained before.
@@ -213,7 +214,7 @@ def fit(
     processes.join()
     run_id = {}
     if checkpoint is not None or processes.world > 1:
-        run_id = identify(model, train, held_out, plan, options, augment, seed)
+        run_id = identify(model, train, held_out, plan, options, augment, seed, objective)
         if not processes.same(run_id):
             raise ValueError("fit: the processes were given different data, models or options")
     path = None if checkpoint is None else Path(checkpoint)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diffeo.density import Density
+from diffeo.objectives import Objective
 from diffeo.train.augment import Augment, name_of
 from diffeo.train.average import WeightAverage
 from diffeo.train.checkpoint import (
@@ -29,7 +30,7 @@ from diffeo.train.tally import Tally
 
 _PIECE = 2**22
 """Rows are digested so many elements at a time."""
-_BEFORE = {"accumulate": 1, "augment": None}
+_BEFORE = {"accumulate": 1, "augment": None, "objective": None}
 """What runs had before there was the option: their checkpoints do not name it."""
 
 
@@ -185,9 +186,15 @@ class Checkpoints:
         if not differ:
             return
         name, there, here = differ[0]
+        if isinstance(there, Mapping) and isinstance(here, Mapping):  # of parts: the first of them
+            name, there, here = next(
+                (part, there.get(part), here.get(part))
+                for part in {**here, **there}
+                if there.get(part) != here.get(part)
+            )
         said = (
             f"{name} differs"
-            if isinstance(here, str) and name not in ("schedule", "precision", "augment")
+            if isinstance(here, (str, dict)) and name not in ("schedule", "precision", "augment")
             else f"{name} was {there}, and is {here} now"
         )
         more = f" (and {len(differ) - 1} more)" if len(differ) > 1 else ""
@@ -205,8 +212,12 @@ def identify(
     options: Options,
     augment: Augment | None,
     seed: int,
+    objective: Objective,
 ) -> dict[str, Any]:
-    """What makes a run the run it is, as plain values. The first that differs is what is told."""
+    """What makes a run the run it is, as plain values. The first that differs is what is told.
+
+    Of the objective this is what it says of itself, its attribute `identity`: plain values by name.
+    """
     tensors = model.state_dict().items()
     shapes = [(name, str(value.dtype), list(value.shape)) for name, value in tensors]
     made = (type(model).__name__, getattr(model, "config", None), shapes)
@@ -222,6 +233,7 @@ def identify(
         **{name: value for name, value in asdict(options).items() if name in others},
         **asdict(plan),
         "augment": name_of(augment),
+        "objective": getattr(objective, "identity", None),
     }
 
 
