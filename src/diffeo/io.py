@@ -38,7 +38,9 @@ _BEFORE_2: dict[str, dict[str, Any]] = {
     "naf": {"base": "normal"},
     **{name: {"linear": "none"} for name in ("planar", "radial", "sylvester")},
 }
-_SINCE_2: dict[str, dict[str, Any]] = {"waveglow": {"standardize_context": False}}
+_SINCE_2: dict[str, dict[str, Any]] = {
+    "waveglow": {"standardize_context": False, "normalization": "none"}
+}
 DEFAULTS_BEFORE = {1: _BEFORE_2, 2: _SINCE_2}
 """Defaults that have changed, and what was done before there was an option, by format: files of
 format 1 have only what was asked for, those of format 2 all options that there were.

@@ -107,12 +107,13 @@ def test_a_context_is_measured_in_training_and_saved(name, tmp_path):
 
 
 def test_files_that_know_no_standardized_contexts_mean_none(tmp_path):
-    sizes = {"flows": 2, "layers": 2, "residual": 6, "hop": 4, "standardize_context": False}
+    sizes = {"flows": 2, "layers": 2, "residual": 6, "hop": 4}
+    sizes |= {"standardize_context": False, "normalization": "none"}
     model = redraw(diffeo.create("waveglow", shape=(1, None), context=CONTEXT, **sizes)).eval()
     diffeo.save(model, tmp_path / "m")
     path = tmp_path / "m" / "config.json"
     config = json.loads(path.read_text())
-    del config["arguments"]["standardize_context"]
+    del config["arguments"]["standardize_context"], config["arguments"]["normalization"]
     path.write_text(json.dumps(config))
     x = 0.1 * torch.randn(2, 1, 16)
     given = {"mel": torch.randn(2, 3, 5), "speaker": torch.eye(2)}

@@ -9,11 +9,12 @@ from diffeo.bijections.chain import Chain
 from diffeo.bijections.convolution import InvertibleConv
 from diffeo.bijections.coupling import Coupling
 from diffeo.bijections.factor_out import FactorOut
+from diffeo.bijections.normalization import ActNorm
 from diffeo.bijections.partition import Channels
 from diffeo.bijections.squeeze import Squeeze
 from diffeo.contexts import ContextArgument, as_context_shape
 from diffeo.density import Density, Flow
-from diffeo.models.parts import at_least
+from diffeo.models.parts import at_least, one_of
 from diffeo.models.registry import register
 from diffeo.nets.gated import GatedConvolutions
 from diffeo.nets.upsample import Upsample
@@ -31,6 +32,7 @@ PAPER = {
     "early_size": 2,
     "layers": 8,
     "overlap": 4,
+    "normalization": "none",
     "standardize_context": False,
 }
 
@@ -59,6 +61,7 @@ def waveglow(
     hop: int = 256,
     overlap: int = 4,
     weight_norm: bool = True,
+    normalization: str = "actnorm",
     standardize_context: bool = True,
 ) -> Flow:
     """Samples in groups, 1×1 convolutions, and couplings with WaveNets that see both sides.
@@ -83,10 +86,13 @@ def waveglow(
         overlap: how many frames meet in a sample of the upsampled context.
         weight_norm: whether length and direction of weights are apart; `remove_weight_norm` joins
             them for inference.
+        normalization: "actnorm", a scale and shift of the whole sound that start from data, or
+            "none".
         standardize_context: whether each channel of a local context is shifted and scaled to mean 0
             and variance 1, as measured on the training data.
     """
     at_least("waveglow", 1, flows=flows, early_every=early_every, early_size=early_size)
+    one_of("waveglow", "normalization", normalization, ("none", "actnorm"))
     squeeze = Squeeze(1, group)
     declared = as_context_shape(context)
     condition = None
@@ -101,7 +107,8 @@ def waveglow(
             f"waveglow: of {channels} channels {left} would leave, and 2 at least must stay; "
             "larger group or early_every, or smaller early_size"
         )
-    parts: list[Bijection] = [squeeze]
+    parts: list[Bijection] = [] if normalization == "none" else [ActNorm((1, None))]
+    parts.append(squeeze)
     for flow in range(flows):
         left = flow // early_every * early_size
         inside = channels - left
