@@ -16,6 +16,7 @@ from diffeo.sound_heads import (
     IntervalHead,
     LogisticMixtureHead,
     MuLawHead,
+    unused_bits,
 )
 
 FALSE_ALARM = 1e-6
@@ -148,6 +149,31 @@ def test_scales_are_bounded(head):
     log_scale = head.gaussian(extreme)[1] if log_scale is None else log_scale[:, 0]
     reach = (log_scale - math.log(MIDDLE_SCALE * head.unit)).abs()
     assert (reach <= LOG_SCALE_BOUND).all() and (reach > 0.99 * LOG_SCALE_BOUND).all()
+
+
+@pytest.mark.parametrize("head", [LogisticMixtureHead(3, 6), GaussianHead(6)], ids=label)
+def test_coarser_levels_have_the_mass_of_those_around_them(head):
+    """Of four fine intervals' width, three lie within it and five reach beyond."""
+    params = torch.randn(head.num_params, dtype=torch.float64)
+    coarse = head.coarser(2)
+    assert (coarse.bits, head.bits, coarse.width) == (4, 6, 4 * head.width)
+    x = levels(coarse)
+    log_prob = coarse.log_prob(x, params.expand(len(x), -1))
+    torch.testing.assert_close(log_prob.exp().sum(), torch.ones((), dtype=torch.float64))
+    middle, fine = x[8], head.width * torch.arange(-2, 3, dtype=torch.float64)
+    each = head.log_prob(middle + fine, params.expand(5, -1)).exp()
+    within = each[1:4].sum() < log_prob[8].exp() < each.sum()
+    assert within, "not the interval around the level"
+
+
+def test_unused_bits():
+    levels = torch.tensor([[0, 256, -512, 32512]], dtype=torch.int16)
+    assert unused_bits(levels / 2**15, 16) == 8
+    assert unused_bits(torch.tensor([0.5, 3 * 2.0**-15]), 16) == 0
+    assert unused_bits(torch.tensor([-1.0, 1.0]), 16) == 15
+    assert unused_bits(torch.zeros(4), 16) == 15
+    assert unused_bits(torch.tensor([0.5, 1e-7]), 16) == 0
+    assert unused_bits(torch.tensor([0.5, 2.0**-15]), 20) == 4
 
 
 @pytest.mark.parametrize("head", [*INTERVALS, MuLawHead(16)], ids=label)

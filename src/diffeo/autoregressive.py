@@ -144,6 +144,14 @@ class AutoregressiveDensity(Density):
         self.event_shape = net.event_shape
         self.support, self.reparameterized = head.support, head.reparameterized
 
+    def with_head(self, head: Head) -> "AutoregressiveDensity":
+        """The same network under another head, of as many parameters; nothing is copied."""
+        made = AutoregressiveDensity(
+            self.net, head, context=self.context_shape, context_net=self.context_net
+        )
+        made.training = self.training
+        return made
+
     def conditionals(self, x: Tensor, context: Context = None) -> Distribution:
         """The distribution of every value given those of x before it; batch shape that of x."""
         x, context = self._admit(x, context)

@@ -1,5 +1,6 @@
 """Distributions of one sample of a sound, for autoregressive densities of waveforms in [−1, 1]."""
 
+import copy
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -67,12 +68,28 @@ class IntervalHead(Head):
                 f"got {bits!r}"
             )
         self.bits = bits
-        self.width = 2.0 ** (1 - bits)
-        """δ, from level to level."""
-        self.highest = 1 - self.width
-        """The last level."""
         self.unit: Tensor
         self.register_buffer("unit", torch.tensor(UNIT))
+
+    @property
+    def width(self) -> float:
+        """δ, from level to level."""
+        return 2.0 ** (1 - self.bits)
+
+    @property
+    def highest(self) -> float:
+        """The last level."""
+        return 1 - self.width
+
+    def coarser(self, unused: int) -> "IntervalHead":
+        """The same distribution, of which levels of so many bits less are weighed.
+
+        Args:
+            unused: bits, 0 to bits − 1.
+        """
+        head = copy.copy(self)
+        head.bits = self.bits - unused
+        return head
 
     def initialize(self, x: Tensor) -> None:
         """Takes the root mean square of samples for the unit."""
@@ -386,6 +403,26 @@ class HeadDistribution(Distribution):
 
     def _expanded(self, shape: Sequence[int]) -> Tensor:
         return self.params.expand(*shape, self.params.shape[-1])
+
+
+def unused_bits(x: Tensor, bits: int) -> int:
+    """How many of the lowest bits no sample of a sound uses: 8 of 16 in one that had 8 bits once.
+
+    The largest r for which all samples are multiples of 2^r levels; 0 where they are not at levels,
+    bits − 1 in silence.
+
+    Args:
+        x: a sound, full scale being ±1, of any shape.
+        bits: of the levels.
+    """
+    levels = x.double() * 2.0 ** (bits - 1)
+    whole = levels.round()
+    if not torch.equal(whole, levels):
+        return 0
+    unused = 0
+    while unused < bits - 1 and not whole.remainder(2.0 ** (unused + 1)).any():
+        unused += 1
+    return unused
 
 
 def _log_cdf(z: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from diffeo.data.sounds import Progress, Sounds
 from diffeo.density import Density, Flow
 from diffeo.models.registry import create
 from diffeo.nets.causal import watch_steps
+from diffeo.sound_heads import IntervalHead, unused_bits
 
 AT_ONCE = 2**19
 """Samples that are scored or drawn in a call: networks make many more numbers of each."""
@@ -257,10 +258,12 @@ class SoundModel:
         """log p of every clip, in nats, given its mel spectrogram and speaker if the model is.
 
         Of the levels of 16 bits, or of μ-law codes, the probability; of a continuous flow the
-        density, full scale being ±1 (`bits` says which). Clips of equal length are computed
-        together; a clip's score does not depend on the others. Where the density takes only
-        multiples of some number of samples (`multiple`), the last samples of a clip that are fewer
-        are left out: `scored` counts the others.
+        density, full scale being ±1 (`bits` says which). A clip that leaves the lowest r of b bits
+        unused (`unused_bits`) is one of levels of b − r bits, log P = log P_{b−r} − log b: that of
+        choosing r evenly, and then the sound; a lower bound of the sum over all r. Clips of equal
+        length are computed together; a clip's score does not depend on the others. Where the
+        density takes only multiples of some number of samples (`multiple`), the last samples of a
+        clip that are fewer are left out: `scored` counts the others.
 
         Args:
             sounds: clips of the model's rate.
@@ -277,8 +280,17 @@ class SoundModel:
         most = SCORED_ON_CPU if self._device().type == "cpu" else AT_ONCE
         scores = np.empty(len(sounds))
         done = 0
-        for samples in sorted(set(lengths.tolist())):
-            same = np.flatnonzero(lengths == samples)
+        finer = self.density if isinstance(self.density, AutoregressiveDensity) else None
+        head = None if finer is None else finer.head
+        unused, density, cost = np.zeros(len(sounds), int), self.density, 0.0
+        if isinstance(head, IntervalHead):
+            clips = map(torch.from_numpy, sounds.clips)
+            unused = np.array([unused_bits(clip, head.bits) for clip in clips])
+            cost = math.log(head.bits)
+        for samples, spare in sorted(set(zip(lengths.tolist(), unused.tolist(), strict=True))):
+            same = np.flatnonzero((lengths == samples) & (unused == spare))
+            if finer is not None and isinstance(head, IntervalHead):
+                density = finer.with_head(head.coarser(spare))
             at_once = max(1, most // samples)
             for some in np.split(same, range(at_once, len(same), at_once)):
                 clips = [torch.from_numpy(sounds.clips[i][:samples]) for i in some]
@@ -287,7 +299,8 @@ class SoundModel:
                     mels = [clip_mel(sounds.clips[i], self.mel, samples) for i in some]
                 context = self._context(mels, None if who is None else who[torch.as_tensor(some)])
                 x = torch.stack(clips)[:, None]
-                scores[some] = score(self.density, x, context, batch_size=len(some)).double()
+                found = score(density, x, context, batch_size=len(some)).double()
+                scores[some] = found - cost
                 done += len(some)
                 if progress is not None:
                     progress(done, len(sounds))
