@@ -158,7 +158,13 @@ class AutoregressiveDensity(Density):
         return self.head.distribution(self.net(x, context).to(x.dtype))
 
     def initialize(self, x: Tensor, context: Context = None) -> None:
-        """Has the context's network, the head and the network set what they set from data."""
+        """Has the context's network, the head and the network set what they set from data.
+
+        Raises:
+            ValueError: if there are no rows.
+        """
+        if not len(x):
+            raise ValueError("AutoregressiveDensity: initialize needs rows to start from, got none")
         self._initialize_context(context)
         with torch.no_grad():
             self.head.initialize(x)

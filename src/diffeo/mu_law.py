@@ -5,6 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+MOST_LEVELS = {torch.bfloat16: 2**11, torch.float16: 2**14}
+"""Codes that numbers of a dtype tell apart: they lie ln(1 + μ) / μ · 2|x| apart, x is rounded."""
+
 
 def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
     """The codes of a waveform: whole numbers 0 … levels − 1.
@@ -20,8 +23,8 @@ def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
 
     Raises:
         TypeError: if x is not of floating-point numbers.
-        ValueError: if there are fewer than 2 levels, or so many that x's dtype can't tell codes
-            apart: more than 2¹¹ in bfloat16, 2¹⁴ in float16.
+        ValueError: if there are fewer than 2 levels, or more than x's dtype can tell apart
+            (`MOST_LEVELS`): 2¹¹ in bfloat16, 2¹⁴ in float16.
     Reference: ITU-T Recommendation G.711, 1988; van den Oord et al., 2016, WaveNet: A Generative
         Model for Raw Audio, arXiv:1609.03499, section 2.2.
 
@@ -35,8 +38,7 @@ def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
             f"mu_law_encode: needs a waveform in [-1, 1], got {x.dtype}; divide 16-bit samples by "
             "32768"
         )
-    # Codes lie about ln(1 + μ) / μ · 2|x| apart, and a dtype rounds by up to eps / 2 · |x|.
-    if torch.finfo(x.dtype).eps * mu > 3 * math.log1p(mu):
+    if levels > MOST_LEVELS.get(x.dtype, math.inf):
         raise ValueError(
             f"mu_law_encode: {x.dtype} can't tell {levels:,} codes apart; give float32, or fewer "
             "levels"

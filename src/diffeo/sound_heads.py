@@ -339,12 +339,14 @@ class MuLawHead(Head):
 
     def place(self, params: Tensor, noise: Tensor, temperature: float) -> Tensor:
         """The code whose stretch of the cumulative probabilities the number falls in."""
+        weights = params
         if temperature == 0:
             codes = params.argmax(-1)
         else:
             logits = (params - params.amax(-1, keepdim=True)) / temperature
-            codes = choose(logits.log_softmax(-1), noise.squeeze(-1))
-        return unless_nan(mu_law_decode(codes, self.levels).to(params.dtype), params)
+            weights = logits.log_softmax(-1)
+            codes = choose(weights, noise.squeeze(-1))
+        return unless_nan(mu_law_decode(codes, self.levels).to(params.dtype), weights)
 
     def in_c(self) -> HeadInC | None:
         """Codes; not those of a class that derives from this one."""

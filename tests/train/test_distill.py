@@ -342,6 +342,8 @@ def test_what_few_samples_leave_open_is_said():
     few = judge_student(student, teacher, samples=9, teacher_samples=400)
     assert few.doubt == "KL(student ‖ teacher) is of 9 samples only"
     assert judge_student(student, teacher, samples=400, teacher_samples=0).doubt is None
+    one = judge_student(student, teacher, samples=400, teacher_samples=1)
+    assert one.doubt == "KL(teacher ‖ student) is of 1 sample only"
     with torch.no_grad():
         student.log_scale.copy_(teacher.log_scale + 0.003)
     near = judge_student(student, teacher, samples=100, teacher_samples=0)

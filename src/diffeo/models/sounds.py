@@ -125,6 +125,7 @@ def wavenet(
     length = sound_length("wavenet", shape)
     one_of("wavenet", "head", head, HEADS)
     at_least("wavenet", 1, components=components, hop=hop)
+    at_least("wavenet", 0, prediction=prediction)
     bits = (8 if head == "mu-law" else 16) if bits is None else bits
     if head == "mu-law" and bits > MOST_MU_LAW_BITS:
         raise ValueError(

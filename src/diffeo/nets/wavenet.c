@@ -239,7 +239,7 @@ static double within(double x, double least, double most) {
 }
 
 /* The place of u among the cumulative weights of logits, which are divided by the temperature; −1
-   where a logit is no number. */
+   where the weights are no numbers. */
 static int64_t choose(const float *logits, int64_t many, double temperature, double u) {
     double total = 0.0, sum = 0.0;
     float most = logits[0];
@@ -249,6 +249,7 @@ static int64_t choose(const float *logits, int64_t many, double temperature, dou
         if (logits[k] > most) most = logits[best = k];
     }
     if (temperature == 0.0) return best;
+    if (most - most != 0.0f) return -1; /* infinite */
 #pragma omp simd reduction(+ : total)
     for (k = 0; k < many; k++) total += exponential(((double)logits[k] - most) / temperature);
     for (k = 0; k < many - 1; k++) {

@@ -130,7 +130,10 @@ class WaveNet(CausalNetwork):
         return 0 if self.linear is None else self.linear.width
 
     def initialize(self, x: Tensor, means: slice | None) -> None:
-        """Sets the unit, and the linear map where there is one; see above."""
+        """Sets the unit, and the means' part of the linear map where there is one; see above.
+
+        Called again, it sets both anew, whatever training has made of them.
+        """
         if self.levels:
             return
         self.unit.copy_(root_mean_square(x, LEAST_UNIT))

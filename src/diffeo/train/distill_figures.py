@@ -84,7 +84,9 @@ class StudentFigures:
             found.append(f"KL(student ‖ teacher) is of {counted(self.samples, 'sample')} only")
         elif not self.kl[1] <= abs(self.kl[0]):
             found.append("KL(student ‖ teacher) is less than its standard error")
-        if self.teacher_samples and not self.reverse_kl[1] <= abs(self.reverse_kl[0]):
+        if self.teacher_samples == 1:
+            found.append("KL(teacher ‖ student) is of 1 sample only")
+        elif self.teacher_samples and not self.reverse_kl[1] <= abs(self.reverse_kl[0]):
             found.append("KL(teacher ‖ student) is less than its standard error")
         return "; ".join(found) or None
 
