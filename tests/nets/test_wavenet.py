@@ -197,3 +197,12 @@ def test_a_density_of_sounds_starts_in_the_unit_of_the_data():
 def test_codes_are_not_predicted_linearly():
     with pytest.raises(ValueError, match="0 where inputs are codes, got 4"):
         WaveNet(8, levels=8, linear=4)
+
+
+def test_the_linear_map_may_see_farther_than_the_layers():
+    assert made(layers=3, linear=2).receptive_field == 8
+    net = made(layers=3, linear=20)
+    assert net.receptive_field == 20
+    x = torch.randn(1, 40, dtype=torch.float64, requires_grad=True)
+    of_x = torch.autograd.grad(net(x)[0, 35].sum(), x)[0][0]
+    assert of_x.nonzero().flatten().tolist() == list(range(35 - 20, 35))
