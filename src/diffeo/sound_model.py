@@ -13,12 +13,13 @@ from diffeo.autoregressive import AutoregressiveDensity
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.contexts import Context
 from diffeo.data.errors import DataError
-from diffeo.data.mel import MelSettings, check_mel
+from diffeo.data.mel import MelSettings
 from diffeo.data.sound_segments import Segments, clip_mel, segments
 from diffeo.data.sounds import Progress, Sounds
 from diffeo.density import Density, Flow
 from diffeo.models.registry import create
 from diffeo.nets.causal import watch_steps
+from diffeo.sound_conditions import PARTS, SoundConditions
 from diffeo.sound_heads import IntervalHead, unused_bits
 
 AT_ONCE = 2**19
@@ -32,7 +33,6 @@ CUT_SHARE = 1e-3
 SEGMENT = 16_000
 """Samples of a segment of training, where clips are as long: those of WaveGlow."""
 Numbers = np.ndarray | np.number | float
-PARTS = ("mel", "speaker")
 """What a sound may be conditioned on."""
 
 
@@ -105,7 +105,7 @@ class SoundModel:
             raise ValueError(f"SoundModel: rate must be a positive whole number, got {rate!r}")
         if mel is not None and mel.rate != rate:
             raise ValueError(f"SoundModel: mel settings are for {mel.rate} Hz, sounds at {rate} Hz")
-        _check_context(density, self.speakers, mel)
+        self._conditions.check(density)
         if self.segment < 1 or self.segment % self.multiple:
             raise ValueError(
                 f"SoundModel: a segment must be a multiple of {self.multiple} samples, got "
@@ -155,7 +155,7 @@ class SoundModel:
         else:
             mel = MelSettings(rate=sounds.rate) if mel is None else mel
             options = {"hop": mel.hop, **options}
-        declared = _declared(speakers, mel)
+        declared = SoundConditions(tuple(speakers), mel).shapes
         density = create(name, shape=shape, context=declared, **options)
         if segment is None:
             multiple = _multiple(density)
@@ -171,7 +171,7 @@ class SoundModel:
     @property
     def context(self) -> tuple[str, ...]:
         """What it is conditioned on: of "mel" and "speaker" what there is."""
-        return tuple(_declared(self.speakers, self.mel) or ())
+        return tuple(self._conditions.shapes or ())
 
     @property
     def multiple(self) -> int:
@@ -245,7 +245,7 @@ class SoundModel:
         Arguments and errors are those of `segments`; a `DataError` also says which speaker is not
         known.
         """
-        who = self._positions(sounds)
+        who = self._conditions.places(sounds)
         pieces = self.segments(sounds, length, short=short, seed=seed)
         context: dict[str, Tensor] = {}
         if pieces.mel is not None:
@@ -276,7 +276,7 @@ class SoundModel:
         from diffeo.train.evaluate import score
 
         self._check_rate(sounds)
-        who, lengths = self._positions(sounds), self.scored(sounds)
+        who, lengths = self._conditions.places(sounds), self.scored(sounds)
         most = SCORED_ON_CPU if self._device().type == "cpu" else AT_ONCE
         scores = np.empty(len(sounds))
         done = 0
@@ -297,7 +297,9 @@ class SoundModel:
                 mels = None
                 if self.mel is not None:
                     mels = [clip_mel(sounds.clips[i], self.mel, samples) for i in some]
-                context = self._context(mels, None if who is None else who[torch.as_tensor(some)])
+                context = self._conditions.context(
+                    mels, None if who is None else who[torch.as_tensor(some)]
+                )
                 x = torch.stack(clips)[:, None]
                 found = score(density, x, context, batch_size=len(some)).double()
                 scores[some] = found - cost
@@ -381,8 +383,8 @@ class SoundModel:
                 if mel is None
                 else "the model is not conditioned on a mel spectrogram; leave mel out"
             )
-        who = self._speaker(given)
-        spectrum = None if mel is None else self._admit_mel(torch.as_tensor(mel))
+        who = self._conditions.of_speaker(given)
+        spectrum = None if mel is None else self._conditions.admit(torch.as_tensor(mel))
         samples = self._samples(seconds, spectrum)
         drawn = self._draw(n, samples, spectrum, who, temperature, self._generator(seed), progress)
         return Sounds(_cut(drawn), self.rate, speakers=None if given is None else [given] * n)
@@ -417,10 +419,14 @@ class SoundModel:
             )
         self._check_rate(sounds)
         if given is not None:
-            who = [self._speaker(given)] * len(sounds)
+            who = [self._conditions.of_speaker(given)] * len(sounds)
         else:
-            positions = self._positions(sounds)
-            who = [None] * len(sounds) if positions is None else list(self._one_hot(positions))
+            positions = self._conditions.places(sounds)
+            who = (
+                [None] * len(sounds)
+                if positions is None
+                else list(self._conditions.one_hot(positions))
+            )
         generator, total = self._generator(seed), sum(sounds.lengths)
         made: list[np.ndarray] = []
         for clip, speaker in zip(sounds.clips, who, strict=True):
@@ -533,21 +539,9 @@ class SoundModel:
             )
         return samples
 
-    def _admit_mel(self, mel: Tensor) -> Tensor:
-        if mel.dim() == 3 and len(mel) == 1:
-            mel = mel[0]
-        if mel.dim() != 2 or not mel.is_floating_point():
-            raise DataError(
-                f"a mel spectrogram has shape (n_mels, frames), got {tuple(mel.shape)} of "
-                f"{mel.dtype}"
-            )
-        if not mel.numel():
-            raise DataError(f"the mel spectrogram has no frames, its shape is {tuple(mel.shape)}")
-        try:
-            check_mel(mel, self.mel)  # type: ignore[arg-type]
-        except ValueError as error:
-            raise DataError(str(error)) from None
-        return mel.float()
+    @property
+    def _conditions(self) -> SoundConditions:
+        return SoundConditions(self.speakers, self.mel)
 
     @property
     def _walks(self) -> int:
@@ -572,76 +566,9 @@ class SoundModel:
                 f"them: read_sounds(…, rate={self.rate}), or sounds.resampled({self.rate})"
             )
 
-    def _context(self, mels: list[Tensor] | None, who: Tensor | None) -> dict[str, Tensor] | None:
-        context: dict[str, Tensor] = {}
-        if mels is not None:
-            context["mel"] = torch.stack(mels)
-        if who is not None:
-            context["speaker"] = self._one_hot(who)
-        return context or None
-
-    def _positions(self, sounds: Sounds) -> Tensor | None:
-        """Who speaks in each clip; None where the model is not conditioned on that."""
-        if not self.speakers:
-            return None
-        if sounds.speakers is None:
-            raise DataError(
-                "the model is conditioned on speakers, and these sounds have none; read them from "
-                "a folder for each speaker, or with read_sounds(…, speakers=…)"
-            )
-        for clip, name in zip(sounds.names, sounds.speakers, strict=True):
-            if name not in self.speakers:
-                raise DataError(f"{clip}: {self._unknown(name)}")
-        return torch.tensor([self.speakers.index(name) for name in sounds.speakers])
-
-    def _speaker(self, given: str | None) -> Tensor | None:
-        if (given is None) != (not self.speakers):
-            raise DataError(
-                f"the model is conditioned on a speaker, one of {', '.join(self.speakers)}; say "
-                "which"
-                if self.speakers
-                else "the model is not conditioned on speakers; give none"
-            )
-        if given is None:
-            return None
-        if given not in self.speakers:
-            raise DataError(self._unknown(given))
-        return self._one_hot(torch.tensor(self.speakers.index(given)))
-
-    def _unknown(self, name: str) -> str:
-        return (
-            f"{name!r} is no speaker that the model was trained on; it knows "
-            f"{', '.join(self.speakers)}"
-        )
-
-    def _one_hot(self, positions: Tensor) -> Tensor:
-        return torch.eye(len(self.speakers))[positions]
-
     def __repr__(self) -> str:
         given = " | " + ", ".join(self.context) if self.context else ""
         return f"SoundModel({self.config['name']}: p(sound at {self.rate} Hz{given}))"
-
-
-def _declared(
-    speakers: Sequence[str], mel: MelSettings | None
-) -> dict[str, tuple[int | None, ...]] | None:
-    declared: dict[str, tuple[int | None, ...]] = {}
-    if mel is not None:
-        declared["mel"] = (mel.n_mels, None)
-    if speakers:
-        declared["speaker"] = (len(speakers),)
-    return declared or None
-
-
-def _check_context(density: Density, speakers: Sequence[str], mel: MelSettings | None) -> None:
-    wanted, found = _declared(speakers, mel), density.context_shape
-    if isinstance(found, dict) and mel is not None and "mel" in found:
-        found = {**found, "mel": (found["mel"][0], None)}  # a fixed number of frames will do too
-    if wanted != found:
-        raise ValueError(
-            f"SoundModel: these mel settings and {len(speakers)} speakers need a density with "
-            f"context {wanted}, got {density.context_shape}"
-        )
 
 
 def _multiple(density: Density) -> int:
