@@ -29,7 +29,7 @@ class SoundConditions:
 
     @property
     def shapes(self) -> dict[str, tuple[int | None, ...]] | None:
-        """The context: "mel" (n_mels, None) and "speaker" (speakers,), or what there is of these."""
+        """Of the context: "mel" (n_mels, None) and "speaker" (speakers,), if there are such."""
         shapes: dict[str, tuple[int | None, ...]] = {}
         if self.mel is not None:
             shapes["mel"] = (self.mel.n_mels, None)

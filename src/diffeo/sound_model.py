@@ -297,9 +297,8 @@ class SoundModel:
                 mels = None
                 if self.mel is not None:
                     mels = [clip_mel(sounds.clips[i], self.mel, samples) for i in some]
-                context = self._conditions.context(
-                    mels, None if who is None else who[torch.as_tensor(some)]
-                )
+                speakers = None if who is None else who[torch.as_tensor(some)]
+                context = self._conditions.context(mels, speakers)
                 x = torch.stack(clips)[:, None]
                 found = score(density, x, context, batch_size=len(some)).double()
                 scores[some] = found - cost
@@ -421,12 +420,9 @@ class SoundModel:
         if given is not None:
             who = [self._conditions.of_speaker(given)] * len(sounds)
         else:
-            positions = self._conditions.places(sounds)
-            who = (
-                [None] * len(sounds)
-                if positions is None
-                else list(self._conditions.one_hot(positions))
-            )
+            places = self._conditions.places(sounds)
+            one_hot = None if places is None else self._conditions.one_hot(places)
+            who = [None] * len(sounds) if one_hot is None else list(one_hot)
         generator, total = self._generator(seed), sum(sounds.lengths)
         made: list[np.ndarray] = []
         for clip, speaker in zip(sounds.clips, who, strict=True):
