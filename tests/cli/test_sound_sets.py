@@ -1,5 +1,6 @@
 """The commands on archives and public sets of sounds."""
 
+import io
 import json
 import tarfile
 import zipfile
@@ -8,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffeo.cli.sounds import holds_sounds
+from diffeo.cli.errors import CommandError
+from diffeo.cli.sounds import holds_sounds, write
 from diffeo.cli.words import kind_of
 from diffeo.data import read_sounds, write_sound
 from diffeo.data.images import write_images
+from diffeo.data.sounds import Sounds
 
 pytest.importorskip("soundfile")
 
@@ -92,3 +95,54 @@ def test_an_archive_is_vocoded_into_a_folder(diffeo, packed, empty):
     outcome = diffeo("vocode", "v", packed, "--out", "again")
     assert outcome.status == 0, outcome.err
     assert read_sounds("again").lengths == read_sounds(packed).lengths
+
+
+def test_what_is_vocoded_stays_in_its_folder(diffeo, packed, empty):
+    mel = ("--context", "mel", "--mels", 8, "--hop", 16, "--window", 64)
+    assert diffeo("train", "wavenet", packed, "--out", "v", *mel, *WAVENET).status == 0
+    away = empty / "away"
+    clip = next((packed.parent.parent / "digits").iterdir()).read_bytes()
+    with tarfile.open("evil.tar", "w") as archive:
+        member = tarfile.TarInfo(f"a/{away}/x.wav")  # a//…: absolute below a
+        member.size = len(clip)
+        archive.addfile(member, io.BytesIO(clip))
+    outcome = diffeo("vocode", "v", "evil.tar", "--out", "again")
+    assert outcome.status == 0, outcome.err
+    assert not away.exists()
+    assert [path.name for path in Path("again").rglob("*.wav")] == ["x.wav"]
+
+
+def test_a_folder_of_links_is_vocoded_into_files(diffeo, packed, empty):
+    mel = ("--context", "mel", "--mels", 8, "--hop", 16, "--window", 64)
+    assert diffeo("train", "wavenet", packed, "--out", "v", *mel, *WAVENET).status == 0
+    digits = packed.parent.parent / "digits"
+    before = {path: path.read_bytes() for path in digits.iterdir()}
+    linked = empty / "linked"
+    linked.mkdir()
+    try:
+        (linked / "one.wav").symlink_to(digits / "3_ann_0.wav")
+        (linked / "inside").symlink_to(digits, target_is_directory=True)
+    except OSError:
+        pytest.skip("links can't be made here")
+    outcome = diffeo("vocode", "v", linked, "--out", "again")
+    assert outcome.status == 0, outcome.err
+    made = [path for path in Path("again").rglob("*") if not path.is_dir()]
+    assert len(made) == 11 and not any(path.is_symlink() for path in Path("again").rglob("*"))
+    assert {path: path.read_bytes() for path in digits.iterdir()} == before
+    (linked / "gone.wav").symlink_to(empty / "absent.wav")
+    mistake = diffeo("vocode", "v", linked, "--out", "more").mistake
+    assert "gone.wav: can't be read" in mistake and not Path("more").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("{here}/x.wav", "../x.wav", "a/../../x.wav", "..\\x.wav", "\\x.wav"),
+        *("C:/x.wav", "a/C:/x.wav", "a\0.wav", ""),
+    ],
+)
+def test_sounds_are_not_written_outside_their_folder(empty, name):
+    sounds = Sounds([np.full(9, 0.5), np.full(9, 0.5)], 8000)
+    with pytest.raises(CommandError, match=r"--out out: .* would not be a file in the folder"):
+        write(Path("out"), sounds, ["a.wav", name.replace("{here}", str(empty))])
+    assert not any(empty.iterdir())

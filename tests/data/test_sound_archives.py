@@ -1,6 +1,8 @@
 """Sounds in archives: what is read out of them, and what is refused by name."""
 
 import io
+import os
+import stat
 import tarfile
 import zipfile
 from pathlib import Path
@@ -16,6 +18,10 @@ soundfile = pytest.importorskip("soundfile")
 
 RATE = 8000
 ENDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+
+
+SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+"""What a tar says of a file with holes, whose list would begin its bytes."""
 
 
 def sound(seed: int, n: int = 500, rate: int = RATE, form: str = "WAV") -> bytes:
@@ -132,6 +138,36 @@ def _linked(path: Path) -> None:
         packed.addfile(member)
 
 
+def _of_kind(path: Path, kind: bytes) -> None:
+    """A member that is no plain file, as tar tells of them."""
+    with tarfile.open(path, "w") as packed:
+        member = tarfile.TarInfo("a.wav")
+        member.type = kind
+        packed.addfile(member)
+
+
+def _headed(path: Path, /, **headers: str) -> None:
+    """A sound with a header of its own, in which names may be anything."""
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as packed:
+        member = tarfile.TarInfo("a.wav")
+        member.size, member.pax_headers = len(sound(0)), headers
+        packed.addfile(member, io.BytesIO(sound(0)))
+
+
+def _misnamed(path: Path) -> None:
+    """A zip whose only name says that it is UTF-8, and is not."""
+    pack(path, {"é.wav": sound(0)})
+    path.write_bytes(path.read_bytes().replace("é".encode(), b"\xff\xff"))
+
+
+def _of_mode(path: Path, mode: int) -> None:
+    """The same, as zip does."""
+    with zipfile.ZipFile(path, "w") as packed:
+        member = zipfile.ZipInfo("a.wav")
+        member.external_attr = mode << 16
+        packed.writestr(member, b"")
+
+
 def _huge(path: Path) -> None:
     with tarfile.open(path, "w") as packed:
         member = tarfile.TarInfo("a.wav")
@@ -160,8 +196,21 @@ def _overwritten(path: Path, what: bytes) -> None:
         ("a.tar", lambda path: pack(path, {"../a.wav": sound(0)}), "'../a.wav', a path that"),
         ("a.zip", lambda path: pack(path, {"/etc/a.wav": sound(0)}), "'/etc/a.wav', a path that"),
         ("a.zip", lambda path: pack(path, {"..\\a.wav": sound(0)}), "a path that leads out"),
+        ("a.zip", lambda path: pack(path, {"v/C:/a.wav": sound(0)}), "'v/C:/a.wav', a path that"),
+        ("a.tar", lambda path: _headed(path, path="a\0.wav"), r"'a\\x00.wav', and no file"),
+        ("a.tar", lambda path: pack(path, {"9" * 300 + ".wav": b""}), "9…', and no file can"),
+        ("a.tar", lambda path: pack(path, {"é" * 130 + ".wav": sound(0)}), "at most 255 bytes"),
+        ("a.tar", lambda path: pack(path, {"1" * 5000 + ".txt": b""}), "and no file can be named"),
+        ("a.zip", lambda path: pack(path, {"a.wav": b"", "a.wav/1.wav": b""}), "'a.wav' as a file"),
         ("a.zip", _encrypted, "'a.wav' is encrypted; unpack it"),
         ("a.tar", _linked, "'a.wav' is a link; pack the file itself"),
+        ("a.tar", lambda path: _of_kind(path, tarfile.LNKTYPE), "'a.wav' is a link"),
+        ("a.tar", lambda path: _of_kind(path, tarfile.FIFOTYPE), "'a.wav' is no plain file; leave"),
+        ("a.tar", lambda path: _of_kind(path, tarfile.CHRTYPE), "'a.wav' is no plain file"),
+        ("a.zip", lambda path: _of_mode(path, stat.S_IFLNK | 0o777), "'a.wav' is a link"),
+        ("a.zip", lambda path: _of_mode(path, stat.S_IFIFO | 0o644), "'a.wav' is no plain file"),
+        ("a.tar", lambda path: _headed(path, **SPARSE), "a.tar: is damaged, or no archive"),
+        ("a.zip", _misnamed, "a.zip: is damaged, or no archive"),
         ("a.tar", _huge, "'a.wav' has 2,147,483,648 bytes, and 1,073,741,824 are the most"),
         ("a.tar", lambda path: _cut(path, 0.4), "damaged, or no archive .unexpected end of data"),
         ("a.tar.gz", lambda path: _cut(path, 0.6), "is not a whole gzip file"),
@@ -216,6 +265,38 @@ def test_a_name_that_is_there_twice(tmp_path):
             packed.addfile(member, io.BytesIO(sound(0)))
     with pytest.raises(DataError, match=r"holds 'a\.wav' twice"):
         read_sounds(path)
+
+
+@pytest.mark.parametrize("again", ["a//1.wav", "a/./1.wav", "./a/1.wav", "a\\1.wav"])
+def test_names_that_a_folder_has_once(tmp_path, again):
+    path = pack(tmp_path / "a.tar", {"a/1.wav": sound(0), again: sound(1)})
+    with pytest.raises(DataError, match=r"holds 'a/1\.wav' twice"):
+        read_sounds(path)
+
+
+def test_doubled_slashes_are_one(tmp_path):
+    """Below the folder that was packed, the rest must not begin with one."""
+    path = pack(tmp_path / "a.tar", {"a//tmp/x.wav": sound(0), "a/b///y.wav": sound(1)})
+    assert read_sounds(path).names == ("b/y.wav", "tmp/x.wav")
+
+
+def test_what_is_named_as_an_archive_and_is_no_file(tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("there are no pipes with names")
+    os.mkfifo(tmp_path / "a.tar")
+    assert not has_sounds(tmp_path / "a.tar")
+    with pytest.raises(DataError, match=r"a\.tar: is no plain file"):
+        read_sounds(tmp_path / "a.tar")
+
+
+def test_a_part_in_two_folders(tmp_path):
+    content = {"train/1.wav": sound(0), "Train/2.wav": sound(1), "test/1.wav": sound(2)}
+    for root in ("", "voices/"):
+        path = pack(tmp_path / "a.tar", content, root)
+        for part in (None, "train", "test"):
+            words = r"a\.tar: the folders 'Train', 'train' are one part; rename .* pack again"
+            with pytest.raises(DataError, match=words):
+                read_sounds(path, part=part)
 
 
 def test_a_changed_archive_is_listed_anew(tmp_path):

@@ -109,6 +109,26 @@ def test_the_last_tenth_of_ljspeech_is_its_test_part(tmp_path, clips, test):
     assert train.speakers is None  # one person's
 
 
+EVIL = [
+    "1_/../../evil_8.wav",
+    "1_..\\evil_8.wav",
+    "1_a\0b_8.wav",
+    "1_a\nb_8.wav",
+    "1_\udcff_8.wav",
+    f"1_{'a' * 250}_8.wav",
+    f"1_a_{'9' * 5000}.wav",
+]
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_names_in_an_index_are_names_of_files(tmp_path, name):
+    assert known_set([name]) is None
+    folder = arrays(tmp_path, name=np.array([name, *DIGITS[1:]]))
+    with pytest.raises(DataError, match="those of the spoken digits are DIGIT_NAME_NUMBER") as of:
+        read_sounds(folder)
+    assert str(of.value).startswith(str(folder / "index.npz")) and "\n" not in str(of.value)
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.console import Console
@@ -224,6 +224,10 @@ def write(path: Path, sounds: "Sounds", names: Sequence[str] | None = None) -> N
         path: of the file, or of the folder.
         sounds: to write; one for a file.
         names: of the files in a folder, with or without an ending; 1, 2, … if None.
+
+    Raises:
+        CommandError: if a name leads out of the folder, or none of a file can be so.
+        DataError: as `write_sound`.
     """
     from diffeo.data.sound_files import write_sound
 
@@ -233,6 +237,8 @@ def write(path: Path, sounds: "Sounds", names: Sequence[str] | None = None) -> N
             return
         width = len(str(len(sounds)))
         names = names or [f"{i + 1:0{width}}.wav" for i in range(len(sounds))]
+        for name in names:
+            _check_inside(path, name)
         with staged(path) as folder:
             for name, clip in zip(names, sounds.clips, strict=True):
                 file = folder / name
@@ -240,3 +246,13 @@ def write(path: Path, sounds: "Sounds", names: Sequence[str] | None = None) -> N
                     file = file.with_name(file.name + ".wav")
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write_sound(file, clip, sounds.rate)
+
+
+def _check_inside(folder: Path, name: str) -> None:
+    """Refuses a name that leads out of the folder here or on Windows, which knows more ways."""
+    parts = PureWindowsPath(name).parts
+    drives = any(re.match("[A-Za-z]:", part) for part in parts)
+    if not parts or name[0] in "/\\" or ".." in parts or drives or "\0" in name:
+        raise CommandError(
+            f"--out {folder}: {name!r} would not be a file in the folder; rename that sound"
+        )

@@ -124,6 +124,7 @@ def _in_archive(path: Path, part: str | None, beside: Sequence[str] = ()) -> Sou
         found = Source(path, names, _of_archive(path, root), _subfolders(names), "", notes)
         missing = None if part is None else no_part(path, part, ())
         return _of_set(found, part, [*others, *beside], missing)
+    _check_parts(path, names)
     parts = [word for word in PARTS if word in tops]
     if (asked := part or parts[0]) not in parts:
         raise no_part(path, asked, parts)
@@ -134,6 +135,17 @@ def _in_archive(path: Path, part: str | None, beside: Sequence[str] = ()) -> Sou
     inside = [name[len(prefix) :] for name in chosen]
     read = _of_archive(path, root + prefix)
     return Source(path, inside, read, _subfolders(inside), prefix, notes)
+
+
+def _check_parts(path: Path, names: Sequence[str]) -> None:
+    """Refuses folders such as train and Train in one archive: which is meant is not clear."""
+    folders = sorted({name.partition("/")[0] for name in names})
+    for word in PARTS:
+        if len(same := [folder for folder in folders if folder.lower() == word]) > 1:
+            raise DataError(
+                f"{path}: the folders {listed(same)} are one part; rename or join them, and pack "
+                "again"
+            )
 
 
 def _of_set(
