@@ -158,7 +158,7 @@ class SoundModel:
         declared = SoundConditions(tuple(speakers), mel).shapes
         density = create(name, shape=shape, context=declared, **options)
         if segment is None:
-            multiple = _multiple(density)
+            multiple = multiple_of(density)
             segment = min(SEGMENT, max(sounds.lengths))
             segment = -(-segment // multiple) * multiple
         return cls(density, sounds.rate, speakers=speakers, mel=mel, segment=segment)
@@ -176,7 +176,7 @@ class SoundModel:
     @property
     def multiple(self) -> int:
         """What the density needs the samples of a sound to be a multiple of: a squeeze's group."""
-        return _multiple(self.density)
+        return multiple_of(self.density)
 
     @property
     def bits(self) -> float | None:
@@ -522,7 +522,10 @@ class SoundModel:
             return fixed or covered or self.rate
         samples = round(seconds * self.rate) if 0 < seconds < math.inf else 0
         if samples < 1:
-            raise ValueError(f"SoundModel: seconds must be positive, got {seconds!r}")
+            raise ValueError(
+                f"SoundModel: seconds must be positive, a sample (1/{self.rate} s) at least, got "
+                f"{seconds!r}"
+            )
         if fixed is not None and samples != fixed:
             raise ValueError(
                 f"SoundModel: the model is of sounds of {fixed / self.rate:g} seconds, asked for "
@@ -567,7 +570,8 @@ class SoundModel:
         return f"SoundModel({self.config['name']}: p(sound at {self.rate} Hz{given}))"
 
 
-def _multiple(density: Density) -> int:
+def multiple_of(density: Density) -> int:
+    """What the samples of a sound must be a multiple of: a squeeze's group, or 1."""
     latent = density.base.event_shape if isinstance(density, Flow) else ()
     return latent[0] if len(latent) == 2 and latent[0] is not None else 1
 

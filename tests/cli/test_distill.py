@@ -127,6 +127,15 @@ def test_a_model_of_sounds_is_distilled(diffeo, teachers, clips, empty, form):
         assert diffeo("sample", "s", *words).status == 0
 
 
+def test_a_student_of_groups_gets_whole_groups(diffeo, teachers, empty):
+    sizes = ("--flows", 2, "--layers", 1, "--residual", 4, "--skip", 4)
+    budget = ("--max-steps", 1, "--rows", 8, "--judge", 4, "--reverse", 0)
+    words = ("--student", "waveglow", "--segment", 36, "--out", "s", *sizes, *budget)
+    outcome = diffeo("distill", teachers / "plain", *words)
+    assert outcome.status == 0, outcome.err
+    assert "sounds of 40 samples" in outcome.err
+
+
 def given(form: str) -> tuple[str, ...]:
     return ("--given", "speaker=a") if form == "speaker" else ()
 

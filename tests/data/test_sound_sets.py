@@ -171,3 +171,9 @@ def test_a_damaged_index_is_named(tmp_path):
     (arrays(tmp_path) / "index.npz").write_bytes(b"no archive of arrays")
     with pytest.raises(DataError, match=r"index\.npz: is "):
         read_sounds(tmp_path)
+
+
+def test_one_file_and_folders_of_parts_tell_who_speaks(tmp_path):
+    fill(tmp_path / "train", ["0_ann_7.wav", "1_ben_2.wav"])
+    assert read_sounds(tmp_path).speakers == ("ann", "ben")
+    assert read_sounds(tmp_path / "train" / "1_ben_2.wav").speakers == ("ben",)

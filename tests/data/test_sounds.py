@@ -92,6 +92,10 @@ def test_channels_are_averaged_and_it_is_said(tmp_path):
     sounds = read_sounds(tmp_path)
     assert np.allclose(sounds.clips[0], stereo.mean(1), atol=1e-7)
     assert sounds.notes == ("1 clip: the mean of 2 channels taken",)
+    opposite = np.stack([stereo[:, 0], -stereo[:, 0]], axis=1)
+    soundfile.write(tmp_path / "b.wav", opposite, 8000, subtype="FLOAT")
+    notes = read_sounds(tmp_path).notes
+    assert any("'b.wav') is silence" in note for note in notes), notes
 
 
 def test_clipped_silent_and_too_loud_clips_are_named(tmp_path):

@@ -28,12 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     _wait_gently()
     try:
-        import tyro  # noqa: F401
-    except ImportError:
-        print(f"diffeo: {missing('the command line')}", file=sys.stderr)
-        return 2
-    from diffeo.cli.app import run
-
+        try:
+            import tyro  # noqa: F401
+        except ImportError:
+            print(f"diffeo: {missing('the command line')}", file=sys.stderr)
+            return 2
+        from diffeo.cli.app import run
+    except KeyboardInterrupt:  # importing takes seconds on a slow machine
+        print("diffeo: interrupted; nothing was written", file=sys.stderr)
+        return 130
     return run(given)
 
 

@@ -359,6 +359,7 @@ class Vocode(Computed):
         data: sound whose spectrogram is taken, or a folder of them; brought to the model's rate
         out: sound to write (.wav, .flac); of a folder a new folder of such
         given: who speaks, as speaker=NAME; by the names or folders of the sounds if not given
+        part: train, val or test, of sounds that have parts; the first there is if not given
         temperature: scale of the latent noise; WaveGlow's authors take 0.6
         seed: the same seed makes the same; a new one each time if not given
         overwrite: replace FILE
@@ -368,6 +369,7 @@ class Vocode(Computed):
     data: Data
     out: OutFile
     given: Annotated[Each, arg(metavar="speaker=NAME")] = ()
+    part: Part = None
     temperature: Annotated[float, arg(metavar="X")] = 1.0
     seed: Whole = None  # type: ignore[assignment]
     overwrite: Flag = False

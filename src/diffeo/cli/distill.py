@@ -164,6 +164,8 @@ def _of_table(
 def _of_sounds(
     command: Distill, console: Console, teacher: "SoundModel", config: dict[str, Any]
 ) -> Material:
+    from diffeo.sound_model import multiple_of
+
     if is_mu_law(teacher):
         raise CommandError(
             f"{command.model}: is discrete (a mu-law head): its log-likelihood has no gradient for "
@@ -173,7 +175,7 @@ def _of_sounds(
     segment = teacher.segment
     if command.segment is not None:
         segment = samples_of(command.segment, teacher.rate)
-    multiple = teacher.multiple
+    multiple = math.lcm(teacher.multiple, multiple_of(student))
     segment = -(-segment // multiple) * multiple
     if teacher.mel is not None and command.data is None:
         raise CommandError(
@@ -459,6 +461,13 @@ def _tell(
         f"{each * figures.teacher_speed:,.0f} on {figures.teacher_device} ({ratio:,.3g} times as "
         "fast)"
     )
+    if ratio < 1:
+        console.warn(
+            "the student draws more slowly than its teacher here; a smaller one is faster (diffeo "
+            f"info {command.student} lists sizes), and so may be a GPU"
+        )
+    if history.best_step == 0:
+        console.warn("the student is as it began, since nothing was better: train it for longer")
     console.say(f"{command.out}: {', '.join(names)}")
     console.say(f"next: {_next(command, teacher)}")
 

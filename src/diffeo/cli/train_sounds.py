@@ -101,6 +101,11 @@ class OfSounds(Subject):
         if not command.samples_every >= 0:
             raise CommandError(f"--samples-every must be 0 or more, got {command.samples_every}")
         defaults = {field.name: field.default for field in dataclasses.fields(TrainSounds)}
+        if "mel" in self.context and command.hop > command.window:
+            raise CommandError(
+                f"--hop {command.hop}: frames of --window {command.window} samples would leave out "
+                "what lies between them; take a hop of a quarter of the window, about"
+            )
         for key in MEL_OPTIONS if "mel" not in self.context else ():
             if getattr(command, key) != defaults[key]:
                 flag = "--" + key.replace("_", "-")
@@ -255,6 +260,7 @@ class OfSounds(Subject):
         import torch
 
         fit_independent(model, self.train)
+        self.console.note(f"scoring {counted(len(self.held_out), 'held-out clip')}, whole …")
         try:
             model.density.to(self.device)
             evaluation, scores = judged(model, self.held_out, self.console)
@@ -291,6 +297,7 @@ class OfSounds(Subject):
         from diffeo.report.waveforms import waveforms
 
         chosen = self.held_out.at(longest(self.held_out, SHOWN))
+        self.console.note("drawing samples …")
         with drawing(self.console, "samples drawn") as progress:
             recorded, made = drawn_beside(
                 model, chosen, SHOWN_SECONDS, self.command.seed, PATIENCE, progress

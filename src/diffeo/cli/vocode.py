@@ -28,7 +28,7 @@ def run(command: Vocode, console: Console) -> None:
             "vocode; train a model with --context mel"
         )
     given = speaker_of(model, command.given, required=False)
-    sounds = read_for(model, config, command.data, console, given=given)
+    sounds = read_for(model, config, command.data, console, part=command.part, given=given)
     seed = secrets.randbits(31) if command.seed is None else command.seed
     device = quick_device(command, console, model, device)
     with mistakes(), drawing(console, "samples made") as progress:

@@ -70,7 +70,7 @@ def find_sounds(path: Path, part: str | None) -> Source:
             f"{path}: sounds are read from .wav and .flac, and out of {', '.join(ARCHIVES)}; save "
             "it as one of these"
         )
-    return Source(path.parent, [path.name], _of_files(path.parent))
+    return _with_speakers(Source(path.parent, [path.name], _of_files(path.parent)))
 
 
 def _in_folder(path: Path, part: str | None) -> Source:
@@ -105,7 +105,7 @@ def _in_folder(path: Path, part: str | None) -> Source:
         f"{prefix}/" if prefix else "",
         (*notes, *_left_out(others)),
     )
-    return found if prefix else _of_set(found, part, others, missing)
+    return _with_speakers(found) if prefix else _of_set(found, part, others, missing)
 
 
 def _in_archive(path: Path, part: str | None, beside: Sequence[str] = ()) -> Source:
@@ -146,6 +146,14 @@ def _check_parts(path: Path, names: Sequence[str]) -> None:
                 f"{path}: the folders {listed(same)} are one part; rename or join them, and pack "
                 "again"
             )
+
+
+def _with_speakers(found: Source) -> Source:
+    """With the speakers that the names of a public set tell, where nothing else does."""
+    known = known_set(found.names)
+    if found.speakers is not None or known is None or known.speakers is None:
+        return found
+    return replace(found, speakers=list(known.speakers))
 
 
 def _of_set(

@@ -241,12 +241,12 @@ class _Tally:
             x = np.clip(x, -1, 1)
         if (clipped := max(_clipped(channel) for channel in x.T)) > 0:
             self.clipped[clip] = clipped
-        if not x.any():
+        if x.shape[1] > 1:
+            self.add(clip, f"the mean of {x.shape[1]} channels taken")
+        mean = x[:, 0] if x.shape[1] == 1 else x.mean(1, dtype=np.float32)
+        if not mean.any():  # also where channels cancel
             self.silent.append(clip)
-        if x.shape[1] == 1:
-            return x[:, 0]
-        self.add(clip, f"the mean of {x.shape[1]} channels taken")
-        return x.mean(1, dtype=np.float32)
+        return mean
 
     def notes(self) -> list[str]:
         notes = [f"{counted(len(of), 'clip')}: {what}" for what, of in self.converted.items()]
