@@ -85,7 +85,7 @@ def evaluate_sounds(
         gains["independent"] = ratio(own - mine, samples)
     if is_of_files(model) and (size := flac_bytes(clips, sounds.rate)) is not None:
         compared["flac"] = 8 * size / int(samples.sum())
-        gains["flac"] = (compared["flac"] - bits, error)  # FLAC's own spread is not known
+        gains["flac"] = (compared["flac"] - bits, math.nan)  # FLAC's spread is not known
     factor = -math.log(2) * sounds.rate
     return SoundEvaluation(
         bits_per_sample=bits,

@@ -426,7 +426,7 @@ class SoundModel:
         generator, total = self._generator(seed), sum(sounds.lengths)
         made: list[np.ndarray] = []
         for clip, speaker in zip(sounds.clips, who, strict=True):
-            told = None if progress is None else _shifted(progress, sum(map(len, made)), total)
+            told = None if progress is None else shifted(progress, sum(map(len, made)), total)
             spectrum = clip_mel(clip, self.mel)
             made += self._draw(1, len(clip), spectrum, speaker, temperature, generator, told)
         speakers = sounds.speakers if given is None else [given] * len(sounds)
@@ -499,7 +499,7 @@ class SoundModel:
         at_once = max(1, AT_ONCE // length)
         for start in range(0, n, at_once):
             count = min(at_once, n - start)
-            told = None if progress is None else _shifted(progress, start * samples, n * samples)
+            told = None if progress is None else shifted(progress, start * samples, n * samples)
             with watch_steps(_of_walks(told, self._walks, count * samples)):
                 x = self.density.sample(
                     count,
@@ -598,7 +598,8 @@ def _cut(drawn: list[np.ndarray]) -> list[np.ndarray]:
     return [clip.clip(-1, 1) for clip in drawn]
 
 
-def _shifted(progress: Progress, before: int, total: int) -> Progress:
+def shifted(progress: Progress, before: int, total: int) -> Progress:
+    """Tells of a part of something what is told of the part, so many of all being done before."""
     return lambda done, _: progress(before + done, total)
 
 

@@ -3,11 +3,16 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import diffeo as library
+from diffeo.cli.compare import _same_samples
+from diffeo.cli.errors import CommandError
+from diffeo.cli.report import files_of, trained_on
 from diffeo.data import Sounds, read_sounds, read_table, write_sound
 from tests.cli.conftest import QUICK, make_table
 from tests.cli.test_sounds import RATE, WAVEGLOW, WAVENET, make_clip
@@ -93,7 +98,8 @@ def test_the_difference_is_taken_clip_by_clip(diffeo, two_of_sounds):
 
 def test_clips_that_both_held_out_are_found_again(diffeo, two_of_sounds):
     outcome = diffeo("compare", "a", "b", "clips", "--json")
-    assert "the 1 clip that both held out" in outcome.err
+    assert "both models were trained on clips of it" in outcome.err
+    assert "the 1 clip that neither was trained on" in outcome.err
     told = json.loads(outcome.out)
     for model in told["models"]:
         training = json.loads(Path(model["folder"], "config.json").read_text())["training"]
@@ -103,6 +109,68 @@ def test_clips_that_both_held_out_are_found_again(diffeo, two_of_sounds):
     words = ("train", "wavenet", "clips", "--out", "c", *WAVENET, "--max-steps", 1)
     assert diffeo(*words, "--seed", 1).status == 0
     assert "give sounds that neither was trained" in diffeo("compare", "a", "c", "clips").mistake
+
+
+def one_step(diffeo, data, out, *more):
+    outcome = diffeo("train", "wavenet", data, "--out", out, *WAVENET, "--max-steps", 1, *more)
+    assert outcome.status == 0, outcome.err
+
+
+def test_training_clips_are_known_by_whatever_path(diffeo, two_of_sounds):
+    """A link, a subfolder, a file, a folder above: what was trained on is no ground to compare."""
+    held_out = json.loads(diffeo("compare", "a", "b", "clips", "--json").out)
+    Path("link").symlink_to("clips")
+    assert json.loads(diffeo("compare", "a", "b", "link", "--json").out) == held_out
+    Path("links").mkdir()
+    for i in (5, 3):
+        Path("links", f"{9 - i}.wav").symlink_to(Path("clips", f"{i}.wav").absolute())
+    one = [
+        each
+        for each in (f"clips/{i}.wav" for i in range(16))
+        if "give sounds" not in diffeo("compare", "a", "b", each).err
+    ]
+    assert len(one) == 1  # the one that was held out
+    assert "give sounds that neither was trained" in diffeo("compare", "a", "b", "links").mistake
+    Path("all").mkdir()
+    for name in ("clips", "other"):
+        Path(name).rename(Path("all", name))
+        Path(name).symlink_to(Path("all", name))
+    told = diffeo("compare", "a", "b", "all")
+    assert "the 9 clips that neither was trained on" in told.err
+
+
+def test_what_was_held_out_must_be_known(diffeo, two_of_sounds):
+    words = ("compare", "a", "v", "clips")
+    one_step(diffeo, "clips", "v", "--validation", "other")
+    assert "give sounds that neither was trained" in diffeo(*words).mistake
+    for i, part in ((0, "train"), (1, "train"), (2, "train"), (3, "val")):
+        Path("parts", part).mkdir(parents=True, exist_ok=True)
+        write_sound(Path("parts", part, f"{i}.wav"), make_clip(203 + 8 * i, 0.3, 40 + i), RATE)
+    one_step(diffeo, "parts", "p")
+    assert diffeo("compare", "p", "p", "parts").status == 0  # the part val
+    train = diffeo("compare", "p", "p", "parts", "--part", "train")
+    assert "give sounds that neither was trained" in train.mistake
+    write_sound(Path("clips", "16.wav"), make_clip(300, 0.3, 50), RATE)
+    assert "give sounds that neither was trained" in diffeo("compare", "a", "b", "clips").mistake
+
+
+def test_students_know_the_clips_of_their_teachers(diffeo, two_of_sounds):
+    settings = Path("b", "settings.json")
+    course = json.loads(settings.read_text())
+    settings.write_text(json.dumps({**course, "data": None}))
+    config = json.loads(Path("b", "config.json").read_text())
+    assert trained_on(Path("b"), [Path("clips", "1.wav").resolve()]) == (set(), False)
+    config["training"]["distilled_from"] = str(Path("a").absolute())
+    Path("b", "config.json").write_text(json.dumps(config))
+    seen, known = trained_on(Path("b"), list(files_of(Path("clips")).values()))
+    assert known and len(seen) == 15
+
+
+def test_clips_are_cut_to_the_groups_of_both():
+    models: Any = [SimpleNamespace(multiple=multiple) for multiple in (8, 12)]
+    assert _same_samples(Sounds([np.ones(50)], RATE), models).lengths == (48,)
+    with pytest.raises(CommandError, match="need 24 at least"):
+        _same_samples(Sounds([np.ones(23)], RATE), models)
 
 
 def test_models_of_other_sounds_can_not_be_compared(diffeo, two_of_sounds):
@@ -116,6 +184,19 @@ def test_models_of_other_sounds_can_not_be_compared(diffeo, two_of_sounds):
     assert "8,000 Hz and 4,000 Hz" in diffeo("compare", "a", "rate", "other").mistake
     assert "65,536 levels and 256 μ-law codes" in diffeo("compare", "a", "codes", "other").mistake
     assert "given nothing and mel" in diffeo("compare", "a", "mel", "other").mistake
+    mel = ("--context", "mel", "--mels", 8, "--hop", 8, "--window", 64)
+    one_step(diffeo, "clips", "mel2", *mel)
+    said = diffeo("compare", "mel", "mel2", "other").mistake
+    assert "mel spectrograms of other settings (hop 16 and 8)" in said
+    for out, who in (("who", "ann"), ("who2", "carl")):
+        for i in range(6):
+            name = f"{i}_{'ben' if i % 2 else who}_0.wav"
+            Path("said", out).mkdir(parents=True, exist_ok=True)
+            write_sound(Path("said", out, name), make_clip(220, 0.2, i), RATE)
+        more = ("--context", "speaker", "--speakers", "_(.+)_")
+        one_step(diffeo, Path("said", out), out, *more)
+    said = diffeo("compare", "who", "who2", "other").mistake
+    assert "of other speakers (only one knows 'ann', 'carl')" in said
     assert "--drop-missing is not" in diffeo("compare", "a", "b", "other", "--drop-missing").mistake
 
 

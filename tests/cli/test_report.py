@@ -16,6 +16,11 @@ from tests.cli.conftest import QUICK
 from tests.cli.test_sounds import RATE, WAVENET, make_clip
 from tests.frames import mixed_frame
 
+STUDENT = (
+    *("--transforms", 1, "--layers", 2, "--residual", 4, "--segment", 40, "--rows", 6),
+    *("--max-steps", 3, "--judge", 4, "--reverse", 1, "--threads", 1),
+)
+
 
 def test_a_report_of_the_held_out_rows(diffeo, empty):
     mixed_frame(400).to_csv("t.csv", index=False)
@@ -82,10 +87,46 @@ def test_a_report_of_the_held_out_clips(diffeo, spoken):
     assert "have moved or changed" in (said := diffeo(*words).mistake) and "--data FOLDER" in said
 
 
+def test_a_report_of_training_clips_says_so(diffeo, spoken):
+    words = ("report", "w", "--data", "clips/train", "--out")
+    outcome = diffeo(*words, "r")
+    assert "trained on 15 of these 16 clips" in outcome.err
+    page = Path("r/report.html").read_text()
+    assert "trained on 15 of these 16 clips" in page and "that it was not trained on" not in page
+    Path("w/settings.json").unlink()
+    assert "is not known: there is no record" in diffeo(*words, "s").err
+    assert "that it was not trained on" not in Path("s/report.html").read_text()
+
+
+def test_a_report_of_a_student_tells_its_divergences_in_words(diffeo, spoken):
+    words = ("distill", "w", "--student", "iaf", "--out", "s", *STUDENT)
+    assert diffeo(*words).status == 0
+    outcome = diffeo("report", "s", "--data", "clips/test", "--json")
+    assert outcome.status == 0, outcome.err
+    page = html.unescape(Path("s/report.html").read_text())
+    assert "that it was not trained on" in page and "figures:" not in page
+    figures = json.loads(Path("s/config.json").read_text())["training"]["figures"]
+    kl = "{:.3f} ± {:.3f} nats".format(*figures["kl"]).replace("-", "−")
+    told = re.search(r"KL\(student ‖ teacher\)</td><td>([^<]*)<", page)
+    assert told and told[1].startswith(kl), told
+    assert told[1].endswith("nats a sound, by 4 draws of the student")
+    assert "by 1 draw of the teacher" in page
+    assert (
+        "trained on 15 of these"
+        in diffeo(*("report", "s", "--data", "clips/train", "--out", "t")).err
+    )
+
+
 def test_a_report_of_other_clips_has_the_figures_of_evaluate(diffeo, spoken):
     told = json.loads(diffeo("evaluate", "w", "clips", "--json").out)
     result = json.loads(diffeo("report", "w", "--data", "clips", "--out", "r", "--json").out)
     assert result["rows"] == told["rows"] == 8
+    gain, error = told["gains"]["flac"]
+    assert error is None  # FLAC's spread is not known
+    assert gain == pytest.approx(told["baselines"]["flac"] - told["bits_per_sample"])
+    lines = diffeo("evaluate", "w", "clips").out.splitlines()
+    flac = f"{told['baselines']['flac']:.4f}"
+    assert [flac] == [line.split()[-1] for line in lines if "FLAC" in line]
     figures = f"{told['bits_per_sample']:.3f} ± {told['standard_error']:.3f} bits"
     assert figures in result["verdict"]
     page = Path("r/report.html").read_text()
@@ -96,7 +137,9 @@ def test_a_report_of_other_clips_has_the_figures_of_evaluate(diffeo, spoken):
             assert file.getframerate() == RATE and 0 < file.getnframes() <= 220 + 8 * 24
     one = ("report", "w", "--data", "clips/test/20_ben_0.wav", "--out", "s")
     assert diffeo(*one, "--given", "speaker=ann").status == 0
-    assert "drawn: ann" in Path("s/report.html").read_text()
+    page = Path("s/report.html").read_text()
+    assert "drawn: ann" in page and "One clip has no standard error" in page
+    assert "that it was not trained on" in page
     assert "moved" in diffeo("report", "w", "--data", "moved", "--out", "t").mistake
     assert "given speaker=carl" in diffeo(*one, "--overwrite", "--given", "speaker=carl").mistake
     assert not Path("t").exists()

@@ -1,10 +1,13 @@
 """The report of a model of sounds: every figure against what it says it is, every sound heard."""
 
 import base64
+import copy
 import html
 import io
 import math
 import re
+import time
+import warnings
 import wave
 from functools import partial
 from typing import Any
@@ -15,12 +18,12 @@ import torch
 
 from diffeo import SoundModel, create
 from diffeo.data import DataError, MelSettings, Sounds
-from diffeo.report import gather_sounds, sound_material, sound_report, sound_spectra
+from diffeo.report import gather_sounds, sound_draws, sound_material, sound_report, sound_spectra
 from diffeo.report.page import Grid, Notes, Players
 from diffeo.report.sound_draws import drawn_beside, draws_at_once, longest, scores_by_steps
 from diffeo.report.sound_likelihood import verdict
 from diffeo.report.sound_material import collect
-from diffeo.report.sound_sections import receptive_field
+from diffeo.report.sound_sections import receptive_field, temperatures_section
 from diffeo.report.style import png
 from diffeo.report.waveforms import waveforms
 from diffeo.sound_figures import evaluate_sounds, fit_independent, ratio
@@ -42,7 +45,7 @@ TITLES = [
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, request):
     """Few draws, and pictures only where they are looked at, small ones."""
-    monkeypatch.setattr(sound_material, "COMPARED", 6)
+    monkeypatch.setattr(sound_material, "DRAWN", 6)
     looked_at = request.node.name in PICTURED
     for name in ("likelihood", "sections", "spectra"):
         made = partial(png, dpi=40) if looked_at else lambda drawn: b""
@@ -287,21 +290,165 @@ def test_spectra_tell_where_draws_differ():
     assert levels[0]["loudest sample"] == pytest.approx(-6.02, abs=0.01)
     assert sum(list(levels[0].values())[2:]) == pytest.approx(1)
     assert "14.0 dB quieter" in sound_spectra.levels_in_words(*levels)
+    assert "as loud, to 0.1 dB, as recordings" in sound_spectra.levels_in_words(*levels[:1] * 2)
 
 
-def test_receptive_fields_are_those_of_the_network():
+def hum(amplitude: float, samples: int = 4000) -> np.ndarray:
+    return amplitude * np.sin(2 * np.pi * 750 * np.arange(samples) / RATE)
+
+
+def test_clips_count_by_length_in_spectra():
+    sounds = Sounds([hum(0.5, 4000), hum(0.05, 16000)], RATE)
+    mean = (0.5**2 * 4000 + 0.05**2 * 16000) / 20000
+    assert sound_spectra.bands(sounds)[1].power == pytest.approx(10 * math.log10(mean), abs=0.3)
+
+
+def test_one_clip_tells_nothing_of_differences():
+    loud, quiet = (sound_spectra.bands(Sounds([hum(a)], RATE)) for a in (0.5, 0.05))
+    assert math.isnan(loud[1].error)
+    words = sound_spectra.in_words(loud, quiet)
+    assert "One clip has no standard error" in words and "In no band" not in words
+
+
+def test_what_is_vocoded_is_judged_clip_by_clip():
+    """Clips of many loudnesses, each vocoded 1 dB too quiet: that is told by their differences."""
+    loudness = (0.5, 0.1, 0.05, 0.3, 0.02)
+    ours = sound_spectra.bands(Sounds([hum(a) for a in loudness], RATE))
+    theirs = sound_spectra.bands(Sounds([hum(a * 10**-0.05) for a in loudness], RATE))
+    for paired, error in ((True, 0.0), (False, math.hypot(ours[1].error, theirs[1].error))):
+        told = ours[1].beside(theirs[1], paired)
+        assert told == pytest.approx((-1, error), abs=1e-4)
+    assert ours[1].error > 1
+    assert "1.0 ± 0.0 dB less power" in sound_spectra.in_words(ours, theirs, True)
+    assert "In no band" in sound_spectra.in_words(ours, theirs)
+    totals = np.array([np.square(hum(a)).sum() for a in loudness])
+    mean, error = ratio(totals, np.full(5, 4000))
+    assert ours[1].error == pytest.approx(10 / math.log(10) * error / mean, rel=1e-3)
+    page = gather_sounds(model("waveglow", ("mel",)), tones(6, 2))
+    assert "differences clip by clip" in repr(page.sections)
+
+
+def test_silence_has_a_page_without_warnings():
+    silence = Sounds([np.zeros(200 + 8 * i) for i in range(4)], RATE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gather_sounds(model(), silence)
+
+
+@pytest.mark.parametrize("prediction", [0, 12])
+def test_receptive_fields_are_those_of_the_network(prediction):
     """Of a WaveNet, found by changing one sample: those behind it, so many and no more, change."""
-    plain = model(layers=3)
+    plain = model(layers=3, prediction=prediction)
     net: Any = plain.density.net
-    x = torch.randn(1, 1, 80).double() * 0.1
+    x = torch.randn(32, 1, 80, generator=torch.Generator().manual_seed(0)).double() * 0.1
     moved = x.clone()
     moved[..., 10] += 0.3
     with torch.no_grad():
         off = (net.double()(moved) - net(x)).abs().sum((0, 1, 3))
     seen = torch.nonzero(off).flatten()
     assert int(seen.max()) - 10 == net.receptive_field
-    told = receptive_field(collect(model(layers=3), tones(4, 2), 0))
+    assert net.receptive_field == max(8, prediction)
+    told = receptive_field(collect(plain, tones(4, 2), 0))
     assert told.startswith(f"{net.receptive_field} samples ({net.receptive_field / 8:.1f} ms) back")
+
+
+def test_the_receptive_field_of_waveglow_is_that_of_all_couplings():
+    """Found by changing one sample: the groups around it whose latents change, and no others."""
+    flow = model("waveglow")
+    density: Any = flow.density.double()
+    noise = torch.Generator().manual_seed(0)
+    x = 0.1 * torch.randn(8, 1, 40 * flow.multiple, generator=noise).double()
+    moved = x.clone()
+    moved[..., 20 * flow.multiple] += 0.3
+    with torch.no_grad():
+        one, other = (density.bijection(y)[0] for y in (x, moved))
+    changed = torch.nonzero((one - other).abs().sum((0, 1))).flatten()
+    samples = (int(changed.max()) - int(changed.min()) + 1) * flow.multiple
+    told = receptive_field(collect(model("waveglow"), tones(4, 2), 0))
+    assert told.startswith(f"{samples:,} samples ") and "of 2 couplings together" in told
+
+
+def test_flac_is_told_by_how_many_bits_more_it_takes():
+    found = evaluate_sounds(model(), tones(6, 2))[0]
+    gain, error = found.gains["flac"]
+    assert gain == pytest.approx(found.baselines["flac"] - found.bits_per_sample)
+    assert math.isnan(error) and not math.isnan(found.standard_error)
+
+
+@pytest.mark.filterwarnings("ignore:.*beyond full scale")
+def test_temperatures_scale_the_same_noise():
+    section = temperatures_section(collect(model("waveglow", ("mel",)), tones(6, 2), 0))
+    assert section is not None
+    (players,) = [block for block in section.blocks if isinstance(block, Players)]
+    cold, _, own = (samples_of(sound.wav)[1] for sound in players.sounds[1:])
+    assert np.corrcoef(cold, own)[0, 1] > 0.9
+
+
+@pytest.mark.filterwarnings("ignore:.*beyond full scale")
+def test_long_sounds_of_fixed_length_have_a_page(monkeypatch):
+    """What is played of them is cut, and what is drawn is not."""
+    monkeypatch.setattr(sound_material, "EMBEDDED", 20 * 2 * 50)
+    sounds = Sounds([clip[:200] for clip in tones(6, 2).clips], RATE)
+    page = gather_sounds(model("iaf", transforms=1, shape=(1, 200), segment=None), sounds)
+    (players,) = blocks(page, "Temperatures", Players)
+    assert {len(samples_of(sound.wav)[1]) for sound in players.sounds} == {50}
+
+
+@pytest.mark.parametrize(
+    ("scored", "drawn", "told"),
+    [
+        ("a GPU", "a CPU", "here, scored on a GPU and drawn on a CPU, "),
+        ("a CPU", "a GPU", "here, scored on a CPU and drawn on a GPU, "),
+        ("a GPU", "a GPU", "here, on a GPU, "),
+    ],
+)
+def test_every_speed_is_told_with_its_device(monkeypatch, scored, drawn, told):
+    """What goes sample by sample is done by a copy on the CPU."""
+    plain = model()
+
+    def quick(density, *, slow=None):
+        device = drawn if slow is None else scored
+        return copy.deepcopy(density) if device == "a CPU" else density
+
+    def device_of(density):
+        return "a GPU" if density is plain.density else "a CPU"
+
+    monkeypatch.setattr(sound_material, "on_quick_device", quick)
+    monkeypatch.setattr(sound_material, "computed_on", device_of)
+    assert told in repr(gather_sounds(plain, tones(4, 2)).sections)
+
+
+def test_a_page_claims_no_more_of_its_clips_than_is_known():
+    page = gather_sounds(model(), tones(4, 2))
+    assert "not trained on" in page.subtitle and "held-out sound" in page.verdict
+    page = gather_sounds(model(), tones(4, 2), held_out=False)
+    assert page.subtitle.endswith("judged by 4 clips.") and page.title == "wavenet on 4 clips"
+    assert "held-out" not in page.verdict
+
+
+def test_a_page_says_that_it_hurried(monkeypatch):
+    plain = model()
+    calm = collect(plain, tones(4, 2), 0).drawn
+    assert calm is not None and not calm.hurried and max(calm.recorded.lengths) > 200
+    monkeypatch.setattr(sound_material, "PATIENCE", 0.0)
+    page = gather_sounds(plain, tones(4, 2))
+    assert "Recordings are cut to 0.01 s" in repr(page.sections)
+
+
+def test_drawing_takes_no_longer_than_patience(monkeypatch):
+    """Drawing takes a second for 64 samples, of a clock that is told."""
+    now, draw = [0.0], sound_draws.drawn_like
+
+    def slowly(model, like, seed, **how):
+        now[0] += max(like.lengths) / 64
+        return draw(model, like, seed, **how)
+
+    monkeypatch.setattr(sound_draws, "drawn_like", slowly)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    sounds = tones(6).at([4, 5])
+    for patience, samples in ((0.0, 64), (2.0, 128), (100.0, 240)):
+        recorded, made = drawn_beside(model(), sounds, 1.0, 0, patience)
+        assert max(recorded.lengths) == max(made.lengths) == samples
 
 
 @pytest.mark.filterwarnings("ignore:.*beyond full scale")

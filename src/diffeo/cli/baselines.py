@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from diffeo.cli.console import Console, estimate
+from diffeo.sound_figures import COMPARED
 
 if TYPE_CHECKING:
     from diffeo.train import Evaluation
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 NAMES = {
     "row": {"gaussian": "full-covariance Gaussian", "independent": "independent columns"},
     "image": {"gaussian": "full-covariance Gaussian", "independent": "independent pixels"},
-    "clip": {"independent": "independent samples", "flac": "FLAC"},
+    "clip": COMPARED,
 }
 """What the simple models of `diffeo.train.baselines` are called, and FLAC, by what is beside."""
 

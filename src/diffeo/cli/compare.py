@@ -1,9 +1,7 @@
 """`diffeo compare`: which of two models finds a table's rows, images or sounds likelier."""
 
 import math
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffeo.cli.commands import Compare
@@ -23,11 +21,11 @@ from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.image_figures import draws_for, scores_of
 from diffeo.cli.images import bits_of, class_of, read_for
 from diffeo.cli.progress import drawing
-from diffeo.cli.report import settings_of
+from diffeo.cli.report import files_of, trained_on
 from diffeo.cli.sound_figures import in_clips
 from diffeo.cli.sounds import read_for as read_sounds_for
 from diffeo.cli.sounds import speaker_of
-from diffeo.cli.split import split_sounds, unchanged
+from diffeo.data.messages import listed
 from diffeo.quantities import counted
 from diffeo.sound_figures import FILE_BITS, evaluate_sounds, is_mu_law, of_what, ratio
 
@@ -220,10 +218,10 @@ def _of_sounds(
 def _clips(
     command: Compare, console: Console, first: "tuple[SoundModel, dict[str, Any]]"
 ) -> "Sounds":
-    """The clips of DATA; of a folder that both models were trained on, those that both held out.
+    """The clips of DATA that neither model, nor a teacher of it, was trained on.
 
     Raises:
-        CommandError: if a model was trained on clips of DATA, and they can't be left out.
+        CommandError: if there are none, or none is known to have been held out.
     """
     model, config = first
     with mistakes():
@@ -231,49 +229,25 @@ def _clips(
         sounds = read_sounds_for(
             model, config, command.data, console, part=command.part, prefer="test", given=given
         )
-    folders = command.first, command.second
-    courses = [settings_of(folder) for folder in folders]
-    learned = [_names_read(course, command.data) for course in courses]
-    trained = [f for f, names in zip(folders, learned, strict=True) if names & set(sounds.names)]
+    with mistakes():
+        files = list(files_of(command.data, command.part, "test").values())
+    folders = (command.first, command.second)
+    learned = [trained_on(folder, files)[0] for folder in folders]
+    trained = [str(f) for f, seen in zip(folders, learned, strict=True) if seen]
     if not trained:
         return sounds
-    seeds = {course.get("seed") for course in courses}
-    whole = all(names == set(sounds.names) for names in learned)
-    if not (len(seeds) == 1 and whole and all(map(_held_out_some, courses))):
+    places = [i for i, file in enumerate(files) if not any(file in seen for seen in learned)]
+    if not places:
         raise CommandError(
             f"{command.data}: {trained[0]} was trained on it, and there are no clips of it that "
             "both models are known to have held out; give sounds that neither was trained on"
         )
-    held_out = split_sounds(sounds, courses[0]["seed"])[1]
+    who = "both models were" if len(trained) == 2 else f"{trained[0]} was"
     console.note(
-        f"{command.data}: both models were trained on it; compared are the "
-        f"{counted(len(held_out), 'clip')} that both held out"
+        f"{command.data}: {who} trained on clips of it; compared by the "
+        f"{counted(len(places), 'clip')} that neither was trained on"
     )
-    return held_out
-
-
-def _names_read(course: dict[str, Any], data: Path) -> set[str]:
-    """The names of the clips of DATA that training began with; none if it was on other data."""
-    from diffeo.data.sound_sources import find_sounds
-
-    if (course.get("data") or {}).get("path") != str(data.absolute()):
-        return set()
-    found = find_sounds(data, course.get("part"))
-    return {found.prefix + name for name in found.names}
-
-
-def _held_out_some(course: dict[str, Any]) -> bool:
-    """Whether training held out a tenth of the clips it began with, and these are the same yet."""
-    from diffeo.data.errors import NoPart
-    from diffeo.data.sound_sources import find_sounds
-
-    if course.get("validation") is not None or not unchanged(course["data"]):
-        return False
-    if course.get("part") is None:
-        with suppress(NoPart):
-            find_sounds(Path(course["data"]["path"]), "val")
-            return False
-    return True
+    return sounds.at(places)
 
 
 def _same_samples(sounds: "Sounds", models: "tuple[SoundModel, SoundModel]") -> "Sounds":
@@ -356,6 +330,23 @@ def _check_sounds(
         raise CommandError(
             f"{both} are given {contexts[0]} and {contexts[1]}, so their bits a sample can't be "
             "compared; train both with the same --context"
+        )
+    if models[0].mel != models[1].mel:
+        mels = [{} if model.mel is None else model.mel.to_json() for model in models]
+        off = [
+            f"{key} {mels[0][key]} and {mels[1][key]}"
+            for key in mels[0]
+            if mels[0][key] != mels[1][key]
+        ]
+        raise CommandError(
+            f"{both} are given mel spectrograms of other settings ({', '.join(off)}), so their "
+            "bits a sample can't be compared; train both with the same --mels, --hop, --window, "
+            "--mel-low and --mel-high"
+        )
+    if other := sorted(set(models[0].speakers) ^ set(models[1].speakers)):
+        raise CommandError(
+            f"{both} are of other speakers (only one knows {listed(other)}), so their bits a "
+            "sample can't be compared; train both on the same speakers"
         )
     levels = [
         f"{2 ** round(model.bits or FILE_BITS):,} {'μ-law codes' if is_mu_law(model) else 'levels'}"

@@ -15,13 +15,13 @@ from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import staged
 from diffeo.cli.progress import drawing, progress_of
-from diffeo.cli.sound_figures import KEPT, is_mu_law
 from diffeo.cli.sounds import read_for, samples_of
 from diffeo.cli.split import OnlyOne, split, split_sounds
 from diffeo.cli.train import WHY, fit_options, write_course
 from diffeo.cli.train_sounds import BATCH_SAMPLES, MOST_SEGMENTS
 from diffeo.cli.unfinished import Unfinished, checkpoint_of, is_finished, logs_of
 from diffeo.quantities import counted, duration
+from diffeo.sound_figures import KEPT, is_mu_law
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,12 +22,13 @@ from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.image_figures import bound_in_words, draws_for, evaluated, tell_bits
 from diffeo.cli.images import class_of, read_for
-from diffeo.cli.sound_figures import in_clips, judged, of_what
+from diffeo.cli.sound_figures import in_clips, judged
 from diffeo.cli.sound_figures import tell_bits as tell_bits_of_sounds
 from diffeo.cli.sound_figures import warn_if_no_better as warn_if_no_better_than_independent
 from diffeo.cli.sounds import read_for as read_sounds_for
 from diffeo.cli.sounds import speaker_of
 from diffeo.quantities import counted
+from diffeo.sound_figures import of_what
 
 if TYPE_CHECKING:
     from diffeo.image_model import ImageModel

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import math
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +14,7 @@ from diffeo.cli.compute import load_model, need, only_of_images, prepare
 from diffeo.cli.console import Console
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_data
-from diffeo.cli.images import class_of, learned_and_judged, read_for
+from diffeo.cli.images import class_of, in_part, learned_and_judged, read_for
 from diffeo.cli.progress import drawing
 from diffeo.cli.sounds import read_for as read_sounds_for
 from diffeo.cli.sounds import speaker_of
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 SAID_ELSEWHERE = ("model", "options", "out", "device", "quiet", "json", "overwrite", "resume")
 """Settings that the page has in other words, or that tell nothing about the model."""
 
-RECORDED = ("hardware", "software", "distilled_from", "figures")
+RECORDED = ("hardware", "software", "distilled_from")
 """What a model's folder records of its training that the page tells beside the settings."""
 
 
@@ -142,13 +145,18 @@ def _of_sounds(
     path: Path,
 ) -> tuple[int, str]:
     """Writes the page of a model of sounds; how many clips it was judged by, and the verdict."""
-    sounds = _sounds(command, console, model, config, settings)
+    sounds, files = _sounds(command, console, model, config, settings)
+    seen, known = trained_on(command.model, files)
+    warnings = _of_training(seen, known, files)
+    for line in warnings:
+        console.warn(line)
     from diffeo.report import gather_sounds
     from diffeo.report.page import write_page
 
     console.note(f"{counted(len(sounds), 'clip')}, {duration(sounds.seconds)}, to judge by")
     training = config["training"] or {}
-    known = {key: training[key] for key in RECORDED if key in training}
+    recorded = {key: training[key] for key in RECORDED if key in training}
+    recorded |= _divergences(training.get("figures"))
     if model.mel is None:
         settings = {key: value for key, value in settings.items() if key not in MEL_OPTIONS}
     with mistakes():
@@ -156,14 +164,52 @@ def _of_sounds(
             model,
             sounds,
             history=_history(command.model, config),
-            settings=_told(settings) | known,
+            settings=_told(settings) | recorded,
             seed=command.seed,
             progress=lambda doing: console.note(f"{doing} …"),
+            warnings=warnings,
+            held_out=known and not seen,
             watch=partial(drawing, console),
         )
         write_page(page, path)
     console.note(f"{path}: {path.stat().st_size / 1e6:.1f} MB, sounds and pictures inside")
     return len(sounds), page.verdict
+
+
+def _of_training(seen: set[Path], known: bool, files: list[Path]) -> list[str]:
+    """What is wrong with clips to judge by that the model was trained on, or may have been."""
+    if seen:
+        count = sum(file in seen for file in files)
+        return [
+            f"The model, or the teacher that it was distilled from, was trained on {count:,} of "
+            f"these {counted(len(files), 'clip')}: the figures say little of other sounds."
+        ]
+    if not known:
+        return [
+            "Whether the model, or the teacher that it was distilled from, was trained on these "
+            "clips is not known: there is no record of it, or its sounds have moved or changed."
+        ]
+    return []
+
+
+def _divergences(figures: Any) -> dict[str, str]:
+    """How far a distilled model is from its teacher, in words; nothing of others."""
+    from diffeo.report.image_words import plus_minus
+
+    found = {}
+    if not isinstance(figures, dict):
+        return found
+    for key, name, draws in (
+        ("kl", "KL(student ‖ teacher)", "samples"),
+        ("reverse_kl", "KL(teacher ‖ student)", "teacher_samples"),
+    ):
+        mean, error = figures.get(key) or (None, None)
+        if mean is not None:
+            told = plus_minus(mean, math.nan if error is None else error)
+            of = counted(figures.get(draws) or 0, "draw")
+            who = name.removeprefix("KL(").partition(" ")[0]
+            found[name] = f"{told} nats a sound, by {of} of the {who}"
+    return found
 
 
 def _told(settings: dict[str, Any]) -> dict[str, Any]:
@@ -215,13 +261,14 @@ def _sounds(
     model: "SoundModel",
     config: dict[str, Any],
     settings: dict[str, Any],
-) -> "Sounds":
-    """The clips to judge by: those of --data, or those that training held out."""
+) -> "tuple[Sounds, list[Path]]":
+    """The clips to judge by, those of --data or those that training held out, and their files."""
     reader = partial(read_sounds_for, model, config, console=console)
     if command.data is not None:
         with mistakes():
             given = speaker_of(model, command.given, required=False)
-            return reader(command.data, prefer="test", given=given)
+            sounds = reader(command.data, prefer="test", given=given)
+            return sounds, list(files_of(command.data, prefer="test").values())
     recorded = {key: settings.get(key) for key in ("data", "validation")}
     found = {
         key: unchanged(value) if isinstance(value, dict) else None
@@ -237,22 +284,114 @@ def _sounds(
         raise CommandError(
             f"{command.model}: {what}; give sounds: diffeo report {command.model} --data FOLDER"
         )
+    data, validation, part = found["data"], found["validation"], settings.get("part")
     with mistakes():
-        return learned_and_judged(
-            reader,
-            found["data"],
-            found["validation"],
-            settings.get("part"),
-            settings["seed"],
-            split_sounds,
-            "clip",
+        judged: Sounds = learned_and_judged(
+            reader, data, validation, part, settings["seed"], split_sounds, "clip"
         )[1]
+        files = files_of(data, part)
+        if validation is not None:
+            files = files_of(validation, prefer="val")
+        elif part is None and (own := _part_val(data)):
+            files = own
+    return judged, [files[name] for name in judged.names]
+
+
+def files_of(data: Path, part: str | None = None, prefer: str | None = None) -> dict[str, Path]:
+    """The files of sounds by the names that `read` gives these, in that order, behind all links.
+
+    What is in an archive has a path as if the archive were a folder.
+
+    Args:
+        data: a folder, file or archive.
+        part: of the data, as in `diffeo.cli.sounds.read`.
+        prefer: as there.
+
+    Raises:
+        DataError: if there are no sounds.
+        CommandError: if there is only the part train.
+    """
+    from diffeo.data.sound_sources import find_sounds
+
+    found = in_part(partial(find_sounds, data), data, part, prefer)
+    place = found.place.resolve()
+    if place.is_dir():
+        return {found.prefix + name: (place / name).resolve() for name in found.names}
+    return {name: place / name for name in (found.prefix + name for name in found.names)}
+
+
+def trained_on(folder: Path, files: Sequence[Path]) -> tuple[set[Path], bool]:
+    """Those of the files (`files_of`) that a model was trained on, and whether that is known.
+
+    So were students of it: they know what their teachers do. What training held out counts as not
+    trained on where it is found again by the seed. It is not known where settings.json is missing
+    or the sounds of training have moved or changed; what lies in their place then counts as all of
+    them.
+
+    Args:
+        folder: of the model.
+        files: of the sounds.
+    """
+    folders = [folder]
+    while (teacher := _teacher_of(folders[-1])) is not None and teacher not in folders:
+        folders.append(teacher)
+    seen: set[Path] = set()
+    known = True
+    for i, each in enumerate(folders):
+        recorded = (course := settings_of(each)).get("data")
+        if not isinstance(recorded, dict):
+            known = known and recorded is None and i + 1 < len(folders)  # a student needs no data
+            continue
+        same = unchanged(recorded) is not None
+        try:
+            learned = _learned(course, same)
+        except (ValueError, OSError, CommandError):  # sounds that are no longer there
+            learned, same = set(), False
+        seen |= learned & set(files)
+        known = known and same
+    return seen, known
+
+
+def _learned(course: dict[str, Any], same: bool) -> set[Path]:
+    """The files that training learned from; with those it held out where these are not known."""
+    import numpy as np
+
+    from diffeo.data.sounds import Sounds
+
+    data, part = Path(course["data"]["path"]), course.get("part")
+    files = list(files_of(data, part).values())
+    apart = course.get("validation") is not None or (part is None and _part_val(data))
+    if not same or apart or len(files) < 2:
+        return set(files)
+    # What is held out goes by the number of clips alone; a sample of silence stands for each.
+    silent = Sounds([np.zeros(1)] * len(files), 1)
+    return {files[int(name)] for name in split_sounds(silent, course["seed"])[0].names}
+
+
+def _part_val(data: Path) -> dict[str, Path]:
+    """The files of the part val; none where there is none."""
+    from diffeo.data.errors import NoPart
+
+    with suppress(NoPart):
+        return files_of(data, "val")
+    return {}
+
+
+def _teacher_of(folder: Path) -> Path | None:
+    """The folder of the model that one was distilled from; None of others."""
+    teacher = (_read(folder / "config.json").get("training") or {}).get("distilled_from")
+    return Path(teacher) if isinstance(teacher, str) else None
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
     """What the training was told; nothing where that is not recorded."""
+    return _read(folder / "settings.json")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """What is in a file of JSON; nothing where it can't be read."""
     try:
-        return dict(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+        return dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 

@@ -24,10 +24,11 @@ from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.files import check_out_file
 from diffeo.cli.image_figures import scores_of
 from diffeo.cli.images import class_of, read_for
-from diffeo.cli.sound_figures import FILE_BITS, in_clips, judged, of_what
+from diffeo.cli.sound_figures import in_clips, judged
 from diffeo.cli.sounds import read_for as read_sounds_for
 from diffeo.cli.sounds import speaker_of
 from diffeo.quantities import counted
+from diffeo.sound_figures import FILE_BITS, of_what
 
 if TYPE_CHECKING:
     from diffeo.image_model import ImageModel

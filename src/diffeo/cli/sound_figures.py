@@ -3,19 +3,13 @@
 import math
 from typing import TYPE_CHECKING
 
-from diffeo.cli.baselines import NAMES
 from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.progress import drawing
 from diffeo.quantities import counted, duration
 from diffeo.sound_figures import (
-    FILE_BITS,
-    KEPT,
+    COMPARED,
     SoundEvaluation,
     evaluate_sounds,
-    fit_independent,
-    is_mu_law,
-    of_what,
-    ratio,
 )
 
 if TYPE_CHECKING:
@@ -23,20 +17,6 @@ if TYPE_CHECKING:
 
     from diffeo.data.sounds import Sounds
     from diffeo.sound_model import SoundModel
-
-__all__ = [
-    "FILE_BITS",
-    "KEPT",
-    "SoundEvaluation",
-    "fit_independent",
-    "in_clips",
-    "is_mu_law",
-    "judged",
-    "of_what",
-    "ratio",
-    "tell_bits",
-    "warn_if_no_better",
-]
 
 
 def judged(
@@ -56,7 +36,7 @@ def judged(
 def tell_bits(console: Console, name: str, evaluation: SoundEvaluation) -> None:
     """A line for the model's bits a sample ± standard error, one for each simpler means."""
     rows = [[name, estimate(evaluation.bits_per_sample, evaluation.standard_error)]]
-    rows += [[NAMES["clip"][key], number(value)] for key, value in evaluation.baselines.items()]
+    rows += [[COMPARED[key], number(value)] for key, value in evaluation.baselines.items()]
     console.rows(rows)
     nats = number(evaluation.nats_per_second, 1)
     if math.isfinite(evaluation.nats_per_second_error):
@@ -77,8 +57,8 @@ def warn_if_no_better(console: Console, evaluation: SoundEvaluation) -> None:
     margin = 0.0 if math.isnan(error) else 2 * error
     if gain > margin:
         return
-    words = "worse than" if gain < -margin else "no better than"
+    words = "worse than" if gain < -margin else "not clearly better than"
     console.warn(
-        f"{words} {NAMES['clip']['independent']} (a difference of {estimate(-gain, error)} bits a "
+        f"{words} {COMPARED['independent']} (a difference of {estimate(-gain, error)} bits a "
         "sample): train for longer, on more sounds, or another model"
     )

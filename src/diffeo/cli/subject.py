@@ -8,8 +8,8 @@ from diffeo.cli.commands import Training
 from diffeo.cli.console import Console
 
 if TYPE_CHECKING:
-    from diffeo.cli.sound_figures import SoundEvaluation
     from diffeo.image_model import ImageModel
+    from diffeo.sound_figures import SoundEvaluation
     from diffeo.sound_model import SoundModel
     from diffeo.table import Table
     from diffeo.train import Evaluation, History

@@ -20,8 +20,8 @@ from diffeo.cli.unfinished import Unfinished, checkpoint_of, is_finished, logs_o
 from diffeo.quantities import counted, duration
 
 if TYPE_CHECKING:
-    from diffeo.cli.sound_figures import SoundEvaluation
     from diffeo.image_model import ImageModel
+    from diffeo.sound_figures import SoundEvaluation
     from diffeo.sound_model import SoundModel
     from diffeo.table import Table
     from diffeo.train import Evaluation, History

@@ -14,20 +14,13 @@ from diffeo.cli.commands import TrainSounds
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.images import learned_and_judged
 from diffeo.cli.progress import drawing, progress_of
-from diffeo.cli.sound_figures import (
-    FILE_BITS,
-    SoundEvaluation,
-    fit_independent,
-    judged,
-    of_what,
-    tell_bits,
-    warn_if_no_better,
-)
+from diffeo.cli.sound_figures import judged, tell_bits, warn_if_no_better
 from diffeo.cli.sounds import read, samples_of
 from diffeo.cli.split import split_sounds
 from diffeo.cli.subject import Subject
 from diffeo.cli.unfinished import logs_of
 from diffeo.quantities import counted, duration
+from diffeo.sound_figures import FILE_BITS, SoundEvaluation, fit_independent, of_what
 
 if TYPE_CHECKING:
     import numpy as np

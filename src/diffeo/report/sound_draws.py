@@ -4,7 +4,6 @@ import copy
 import time
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from diffeo.affine_stack import flat
 from diffeo.autoregressive import AutoregressiveDensity
@@ -12,17 +11,15 @@ from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.chain import Inverse
 from diffeo.data.sounds import Sounds
 from diffeo.density import Density, Flow
+from diffeo.sound_model import SoundModel, shifted
 from diffeo.train.inputs import model_device
-
-if TYPE_CHECKING:
-    from diffeo.sound_model import SoundModel
 
 Steps = Callable[[int, int], None]
 """Is told how many samples are drawn, and of how many."""
 
 
 def drawn_beside(
-    model: "SoundModel",
+    model: SoundModel,
     chosen: Sounds,
     seconds: float,
     seed: int,
@@ -59,7 +56,7 @@ def drawn_beside(
 
 
 def drawn_like(
-    model: "SoundModel",
+    model: SoundModel,
     like: Sounds,
     seed: int,
     *,
@@ -79,7 +76,7 @@ def drawn_like(
     each = round(seconds * model.rate)
     drawn = []
     for i, name in enumerate(names):
-        told = None if progress is None else _one_of(progress, i * each, len(names) * each)
+        told = None if progress is None else shifted(progress, i * each, len(names) * each)
         how["seed"] = seed + i
         drawn.append(model.sample(1, name, seconds=seconds, progress=told, **how).clips[0])
     return Sounds(drawn, model.rate, speakers=names)
@@ -126,7 +123,3 @@ def on_quick_device(density: Density, *, slow: bool | None = None) -> Density:
     if model_device(density).type == "cpu" or not slow:
         return density
     return copy.deepcopy(density).cpu()
-
-
-def _one_of(told: Steps, before: int, total: int) -> Steps:
-    return lambda done, _: told(before + done, total)

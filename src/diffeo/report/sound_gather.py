@@ -42,6 +42,7 @@ def sound_report(
     seed: int = 0,
     title: str | None = None,
     warnings: Sequence[str] = (),
+    held_out: bool = True,
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Path:
@@ -57,13 +58,15 @@ def sound_report(
 
     Args:
         model: of sounds.
-        sounds: held out, to judge by.
+        sounds: to judge by.
         path: of the file; its folder is made. Pictures are named after it.
         history: what `fit` recorded.
         settings: what a person should find on the page about how the model was trained.
         seed: of all draws.
         title: of the page.
         warnings: lines that a person should not overlook.
+        held_out: whether the model is known not to be trained on the sounds; otherwise the page
+            does not say so.
         progress: is told what is being done, since it can take minutes.
         watch: opens what is told how many clips are scored, or samples drawn, meanwhile.
 
@@ -84,6 +87,7 @@ def sound_report(
         seed=seed,
         title=title,
         warnings=warnings,
+        held_out=held_out,
         progress=progress,
         watch=watch,
     )
@@ -99,6 +103,7 @@ def gather_sounds(
     seed: int = 0,
     title: str | None = None,
     warnings: Sequence[str] = (),
+    held_out: bool = True,
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Page:
@@ -115,6 +120,7 @@ def gather_sounds(
     model.density.eval()
     try:
         material = collect(model, sounds, seed, tell, watch or unwatched)
+        material = replace(material, held_out=held_out)
         tell("drawing pictures, and writing the page")
         parts = [
             summary_section(material),
@@ -133,7 +139,8 @@ def gather_sounds(
         parts.insert(0, Section("Warnings", (Notes(lines),)))
     name = str(model.config["name"])
     page = Page(
-        title=title or f"{name} on {counted(len(material.sounds), 'held-out clip')}",
+        title=title
+        or f"{name} on {counted(len(material.sounds), 'held-out ' * held_out + 'clip')}",
         subtitle=_subtitle(name, material, history),
         verdict=verdict(material),
         sections=tuple(section for section in parts if section is not None),
@@ -153,4 +160,5 @@ def _subtitle(
         words += f", given {' and '.join(told[part] for part in model.context)}"
     if history is not None and history.steps:
         words += f", trained on {history.rows:,} segments in {history.steps[-1]:,} steps"
-    return f"{words}; judged by {counted(len(material.sounds), 'clip')} that it was not trained on."
+    unseen = " that it was not trained on" if material.held_out else ""
+    return f"{words}; judged by {counted(len(material.sounds), 'clip')}{unseen}."

@@ -42,14 +42,14 @@ def remarks(material: SoundMaterial) -> list[str]:
 
 def verdict(material: SoundMaterial) -> str:
     """What a person who reads one sentence should know."""
-    found = material.evaluation
+    found, unseen = material.evaluation, "held-out " * material.held_out
     if found.impossible:
         return (
             f"The model gives no probability at all to {found.impossible} of {found.rows:,} "
-            "held-out clips: they hold what it takes for impossible, or training went wrong."
+            f"{unseen}clips: they hold what it takes for impossible, or training went wrong."
         )
     bits = plus_minus(found.bits_per_sample, found.standard_error)
-    words = f"A sample of held-out sound takes {bits} bits"
+    words = f"A sample of {unseen}sound takes {bits} bits"
     flac = f" (FLAC: {found.baselines['flac']:.3f})" if "flac" in found.baselines else ""
     if "independent" not in found.gains:
         return f"{words}{flac}. No simple model is recorded with it to compare with."
@@ -86,7 +86,6 @@ def summary_section(material: SoundMaterial) -> Section:
     rows = [row("this model", found.bits_per_sample, found.standard_error, "")]
     for key, bits in found.baselines.items():
         gain, error = found.gains[key]
-        error = math.nan if key == "flac" else error
         rows.append(row(COMPARED[key], bits, math.nan, plus_minus(gain, error)))
     levels = f"all {2 ** round(found.bits):,} {'codes' if found.of == 'codes' else 'levels'} alike"
     rows.append(row(levels, found.bits, math.nan, ""))

@@ -13,6 +13,7 @@ import numpy as np
 from diffeo.data.sounds import Sounds
 from diffeo.quantities import counted, duration
 from diffeo.report.page import Player, Progress, silent
+from diffeo.report.sections import computed_on
 from diffeo.report.sound_draws import (
     Steps,
     cut,
@@ -44,7 +45,7 @@ SHOWN = 4
 """Clips that the model draws beside, to listen to and look at."""
 SHOWN_SECONDS = 2.0
 """Of each of those, where drawing them takes no minute."""
-COMPARED = 24
+DRAWN = 24
 """Clips beside which the model draws in all, for mean spectra, where that takes no minute more."""
 PATIENCE = 60.0
 """Seconds that drawing may take, about, each time."""
@@ -76,6 +77,14 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """How many samples a second were scored or drawn, and on what."""
+
+    samples: float
+    device: str
+
+
+@dataclass(frozen=True)
 class SoundMaterial:
     """A model of sounds, clips that it scored, and what it drew beside some."""
 
@@ -92,11 +101,13 @@ class SoundMaterial:
     drawn: Drawn | None
     why: str
     """Why nothing was drawn; empty where something was."""
-    speed: dict[str, float]
-    """Samples a second, by what was done."""
+    speed: dict[str, Speed]
+    """By what was done, "scored" or "drawn"."""
     seed: int
     notes: tuple[str, ...] = ()
     """What is odd about the draws."""
+    held_out: bool = True
+    """Whether it is known that the model was not trained on the clips."""
 
     @property
     def samples(self) -> np.ndarray:
@@ -157,7 +168,8 @@ def collect(
 
         start = time.perf_counter()
         evaluation, scores = evaluate_sounds(scoring, chosen, note)
-    speed = {"scored": evaluation.samples / (ends[-1] - start)}
+    rate = evaluation.samples / (ends[-1] - start)
+    speed = {"scored": Speed(rate, computed_on(scoring.density))}
     simple = independent_of(model)
     clips = scored_part(chosen, model.scored(chosen))
     drawn, why = None, ""
@@ -207,8 +219,8 @@ def _draw(
     seed: int,
     tell: Progress,
     watch: Watch,
-) -> tuple[Drawn, float]:
-    """Draws beside some clips, and the samples a second that were drawn."""
+) -> tuple[Drawn, Speed]:
+    """Draws beside some clips, and how fast."""
     model = quick_to_draw(model)
     places = _some(sounds, SHOWN, rng)
     like = sounds.at(places)
@@ -221,7 +233,7 @@ def _draw(
     speed = sum(made.lengths) / took
     hurried = max(recorded.lengths) < min(max(like.lengths), round(seconds * model.rate))
     others = [int(i) for i in rng.permutation(len(sounds)) if i not in places]
-    count = min(COMPARED - len(places), len(others), int(PATIENCE / took * len(places)))
+    count = min(DRAWN - len(places), len(others), int(PATIENCE / took * len(places)))
     if count:
         tell(f"drawing beside {counted(count, 'clip')} more, for mean spectra")
         like = sounds.at(others[:count])
@@ -232,7 +244,7 @@ def _draw(
             more = drawn_like(model, like, seed + SHOWN, progress=steps)
             speed = sum(more.lengths) / (time.perf_counter() - start)
         recorded, made = _joined(recorded, like), _joined(made, more)
-    return Drawn(recorded, made, len(places), hurried), speed
+    return Drawn(recorded, made, len(places), hurried), Speed(speed, computed_on(model.density))
 
 
 def _some(sounds: Sounds, count: int, rng: np.random.Generator) -> list[int]:

@@ -7,7 +7,6 @@ from diffeo.nets.wavenet import WaveNet
 from diffeo.quantities import duration
 from diffeo.report.image_words import rate as speed_of
 from diffeo.report.page import Block, Grid, Page, Picture, Players, Section
-from diffeo.report.sections import computed_on
 from diffeo.report.sound_draws import cut, drawn_like, draws_at_once
 from diffeo.report.sound_material import (
     EMBEDDED,
@@ -78,7 +77,9 @@ def temperatures_section(material: SoundMaterial) -> Section | None:
     if drawn is None or not draws_at_once(model.density) or not model.density.scalable:
         return None
     quick = quick_to_draw(model)
-    like = cut(drawn.recorded.at([0]), most_samples())
+    like = drawn.recorded.at([0])
+    if model.density.event_shape[1] is None:  # otherwise of no other length
+        like = cut(like, most_samples())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the model's own temperature it was said before
         made = [
@@ -110,16 +111,17 @@ def model_section(material: SoundMaterial) -> Section:
         ("receptive field", receptive_field(material)),
         ("segments of training", _in_time(model.segment, model.rate)),
         ("parameters", f"{sum(p.numel() for p in model.density.parameters()):,}"),
-        ("scored samples a second", speed_of(speed["scored"])),
+        ("scored samples a second", speed_of(speed["scored"].samples)),
     ]
     if "drawn" in speed:
-        times = speed["drawn"] / model.rate
-        told = f"{speed_of(speed['drawn'])}, {times:.2g} times as fast as they are heard"
+        times = speed["drawn"].samples / model.rate
+        told = f"{speed_of(speed['drawn'].samples)}, {times:.2g} times as fast as they are heard"
         rows.append(("drawn samples a second", told))
-    words = (
-        f"Measured here, on {computed_on(model.density)}, several clips at once; other work on the "
-        "machine slows it."
-    )
+    devices = {done: each.device for done, each in speed.items()}
+    where = f"on {devices['scored']}"
+    if len(set(devices.values())) > 1:
+        where = " and ".join(f"{done} on {device}" for done, device in devices.items())
+    words = f"Measured here, {where}, several clips at once; other work on the machine slows it."
     return Section("Model and speed", (Grid(("", "value"), tuple(rows)), words))
 
 

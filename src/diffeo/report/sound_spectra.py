@@ -1,7 +1,7 @@
 """Recordings and draws at every frequency and level: mean spectra, and how loud samples are."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +14,6 @@ from diffeo.report.page import Grid, Picture, Section
 from diffeo.report.sound_material import SoundMaterial
 from diffeo.report.style import DATA, MODEL, figure, png, styled
 from diffeo.report.waveforms import spectrum, window_of
-from diffeo.sound_figures import ratio
 
 BANDS = 8
 """Of equal width, from 0 to half the rate."""
@@ -32,7 +31,26 @@ class Band:
     """kHz."""
     high: float
     power: float
-    error: float
+    parts: np.ndarray = field(repr=False, compare=False)
+    """What each clip adds to how far the mean is off, decibels."""
+
+    @property
+    def error(self) -> float:
+        """The standard error; NaN of a single clip."""
+        return _error(self.parts)
+
+    def beside(self, other: "Band", paired: bool) -> tuple[float, float]:
+        """How many decibels less power this has than the other, and the standard error of that.
+
+        Args:
+            other: the same band of other sounds.
+            paired: whether each of those was made after the clip of the same place, so that both
+                are loud or quiet together: the error is then that of the difference clip by clip.
+        """
+        off = other.power - self.power
+        if paired:
+            return off, _error(other.parts - self.parts)
+        return off, math.hypot(self.error, other.error)
 
 
 def spectra_section(material: SoundMaterial) -> Section | None:
@@ -40,17 +58,18 @@ def spectra_section(material: SoundMaterial) -> Section | None:
     if material.drawn is None:
         return None
     recorded, made = material.drawn.recorded, material.drawn.made
-    ours, theirs = bands(recorded), bands(made)
+    ours, theirs, paired = bands(recorded), bands(made), material.model.mel is not None
     rows = tuple(
-        (_range(one), _decibels(one.power), _decibels(other.power), _plus_minus(one, other))
+        (_range(one), _decibels(one.power), _decibels(other.power), _plus_minus(one, other, paired))
         for one, other in zip(ours, theirs, strict=True)
     )
     header = ("kHz", "recordings, dB", "draws, dB", "draws minus recordings")
     clips = counted(len(recorded), "clip")
     words = (
         f"Of {clips}, {duration(recorded.seconds)} of recordings and {duration(made.seconds)} of "
-        "draws; power in decibels, a sine of full scale being 0, ± standard errors over clips. "
+        "draws; power in decibels, a sine of full scale being 0, ± standard errors over clips"
     )
+    words += ", those of the differences clip by clip." if paired else "."
     caption = (
         "Left: mean power at each frequency. Right: how frequent samples of each value are, on a "
         "logarithmic axis."
@@ -59,7 +78,7 @@ def spectra_section(material: SoundMaterial) -> Section | None:
     return Section(
         "Spectra and levels",
         (
-            in_words(ours, theirs),
+            in_words(ours, theirs, paired),
             Picture("spectra", png(_picture(recorded, made)), caption),
             words,
             Grid(header, rows, frozenset({1, 2, 3})),
@@ -79,23 +98,31 @@ def bands(sounds: Sounds) -> list[Band]:
     place = np.minimum(np.searchsorted(edges, khz, "right") - 1, BANDS - 1)
     found = []
     for i in range(BANDS):
-        power, error = ratio(each[:, place == i].sum(1) * samples, samples)
-        power = max(power, FLOOR)
-        found.append(
-            Band(
-                float(edges[i]), float(edges[i + 1]), _db(power), 10 / math.log(10) * error / power
-            )
-        )
+        own = each[:, place == i].sum(1)
+        mean = float(np.average(own, weights=samples))
+        power = max(mean, FLOOR)
+        parts = 10 / math.log(10) * (own - mean) * samples / (samples.sum() * power)
+        found.append(Band(float(edges[i]), float(edges[i + 1]), _db(power), parts))
     return found
 
 
-def in_words(ours: list[Band], theirs: list[Band]) -> str:
-    """In which band draws differ most from recordings, if any clearly does."""
+def in_words(ours: list[Band], theirs: list[Band], paired: bool = False) -> str:
+    """In which band draws differ most from recordings, if any clearly does.
+
+    Args:
+        ours: of recordings.
+        theirs: of draws.
+        paired: as of `Band.beside`.
+    """
     pairs = list(zip(ours, theirs, strict=True))
+    found = [one.beside(other, paired) for one, other in pairs]
+    if any(math.isnan(error) for _, error in found):
+        return (
+            "One clip has no standard error: nothing here tells whether draws differ from "
+            "recordings by more than chance."
+        )
     clear = [
-        (one, other)
-        for one, other in pairs
-        if abs(other.power - one.power) > CLEAR * math.hypot(one.error, other.error)
+        pair for pair, (off, error) in zip(pairs, found, strict=True) if abs(off) > CLEAR * error
     ]
     if not clear:
         return f"In no band draws differ from recordings by more than {CLEAR:.0f} standard errors."
@@ -103,8 +130,9 @@ def in_words(ours: list[Band], theirs: list[Band]) -> str:
     less = other.power < one.power
     return (
         f"Draws differ most from recordings at {_range(one)} kHz, where they have "
-        f"{_plus_minus(one, other).lstrip('−+')} dB {'less' if less else 'more'} power. They "
-        f"differ by more than {CLEAR:.0f} standard errors in {len(clear)} of {len(pairs)} bands."
+        f"{_plus_minus(one, other, paired).lstrip('−+')} dB {'less' if less else 'more'} power. "
+        f"They differ by more than {CLEAR:.0f} standard errors in {len(clear)} of {len(pairs)} "
+        "bands."
     )
 
 
@@ -127,10 +155,10 @@ def loudness(sounds: Sounds) -> dict[str, float]:
 def levels_in_words(ours: dict[str, float], theirs: dict[str, float]) -> str:
     """How loud draws are beside recordings, and of which samples they have too many or too few."""
     off = theirs["root mean square"] - ours["root mean square"]
-    words = (
-        f"Draws are {abs(off):.1f} dB {'louder' if off > 0 else 'quieter'} than recordings (root "
-        "mean square, full scale being 0 dB)."
-    )
+    beside = f"{abs(off):.1f} dB {'louder' if off > 0 else 'quieter'} than"
+    if f"{abs(off):.1f}" == "0.0":
+        beside = "as loud, to 0.1 dB, as"
+    words = f"Draws are {beside} recordings (root mean square, full scale being 0 dB)."
     parts = list(ours)[2:]
     name = max(parts, key=lambda part: abs(theirs[part] - ours[part]))
     return (
@@ -178,8 +206,14 @@ def _range(band: Band) -> str:
     return f"{band.low:.4g}–{band.high:.4g}"
 
 
-def _plus_minus(one: Band, other: Band) -> str:
-    error, off = math.hypot(one.error, other.error), other.power - one.power
+def _error(parts: np.ndarray) -> float:
+    """The standard error of a mean to which clips add this; NaN of a single clip."""
+    n = len(parts)
+    return math.nan if n < 2 else math.sqrt(float(np.square(parts).sum()) * n / (n - 1))
+
+
+def _plus_minus(one: Band, other: Band, paired: bool) -> str:
+    off, error = one.beside(other, paired)
     text = f"{off:+.1f}".replace("-", "−")
     return text if math.isnan(error) else f"{text} ± {error:.1f}"
 
