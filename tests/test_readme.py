@@ -145,6 +145,13 @@ def _sounds() -> None:
     for file in [*files, "test_wavs/0_anna_1.wav", "test_wavs/1_ben_1.wav", "in.wav"]:
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         write_sound(file, 0.1 * rng.standard_normal(2400), 8000)
+    speech = [f"sets/ljspeech/wavs/LJ001-{i:04}.wav" for i in range(1, 5)]
+    digits = [f"sets/fsdd/recordings/{i}_anna_{take}.wav" for i in range(3) for take in (0, 7)]
+    for file in [*speech, *digits]:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        rate = 22_050 if file in speech else 8000
+        write_sound(file, 0.1 * rng.standard_normal(2400), rate)
+    Path("sets/ljspeech/metadata.csv").write_text("LJ001-0001|some words\n")
 
 
 def _mnist(folder: Path) -> None:

@@ -287,6 +287,7 @@ def test_how_long_sounds_are():
         free.sample(0)
 
 
+@pytest.mark.filterwarnings("ignore:.*lie beyond full scale")
 @pytest.mark.parametrize(("name", "context"), [pair for pair in MODELS if "mel" in pair[1]])
 def test_vocoded_sounds(name, context):
     made, data = model(name, context), sounds()
@@ -304,6 +305,7 @@ def test_vocoded_sounds(name, context):
         assert not np.array_equal(made.vocode(data, "ben", seed=0).clips[0], again.clips[0])
 
 
+@pytest.mark.filterwarnings("ignore:.*lie beyond full scale")
 @pytest.mark.parametrize(
     ("name", "options"), [("wavenet", {}), ("maf", {"transforms": 2}), ("waveglow", {})]
 )

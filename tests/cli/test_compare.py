@@ -12,7 +12,7 @@ import pytest
 import diffeo as library
 from diffeo.cli.compare import _same_samples
 from diffeo.cli.errors import CommandError
-from diffeo.cli.report import files_of, trained_on
+from diffeo.cli.learned import files_of, trained_on
 from diffeo.data import Sounds, read_sounds, read_table, write_sound
 from tests.cli.conftest import QUICK, make_table
 from tests.cli.test_sounds import RATE, WAVEGLOW, WAVENET, make_clip

@@ -20,8 +20,8 @@ from diffeo.cli.console import Console, estimate, number
 from diffeo.cli.errors import CommandError, mistakes
 from diffeo.cli.image_figures import draws_for, scores_of
 from diffeo.cli.images import bits_of, class_of, read_for
+from diffeo.cli.learned import files_of, trained_on
 from diffeo.cli.progress import drawing
-from diffeo.cli.report import files_of, trained_on
 from diffeo.cli.sound_figures import in_clips
 from diffeo.cli.sounds import read_for as read_sounds_for
 from diffeo.cli.sounds import speaker_of

@@ -224,9 +224,9 @@ def _figures(
 def _speed(
     density: Density, batch: int, contexts: Context, shape: tuple[int, ...], least: float = 0.2
 ) -> tuple[float, str]:
-    """Events a second: the fastest of three, each of draws that take `least` seconds or more.
+    """Events a second, and on what device.
 
-    And where.
+    The fastest of three, each of draws that take `least` seconds or more.
     """
     density = where_quick(density)
     device = model_device(density)
