@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+LEAST_SIZE = 2.0**-15
+"""What numbers are divided by, at least: a level of 16 bits."""
+
 
 def widen(x: Tensor, layout: torch.memory_format = torch.preserve_format) -> Tensor:
     """x in float64, on devices that have it; what is converted may be laid out anew."""
@@ -10,6 +13,6 @@ def widen(x: Tensor, layout: torch.memory_format = torch.preserve_format) -> Ten
     return x.to(torch.float64, memory_format=layout) if has else x
 
 
-def root_mean_square(x: Tensor, least: float) -> Tensor:
-    """√(mean x²) of all numbers together, in float64 on the way; `least` where it is less."""
-    return widen(x).square().mean().sqrt().clamp_min(least).to(x.dtype)
+def root_mean_square(x: Tensor) -> Tensor:
+    """√(mean x²) of all numbers together, in float64 on the way; `LEAST_SIZE` where it is less."""
+    return widen(x).square().mean().sqrt().clamp_min(LEAST_SIZE).to(x.dtype)

@@ -23,7 +23,6 @@ FULL_SCALE = Support(-1.0, 1.0, closed=True)
 """Where waveforms lie."""
 UNIT = 2.0**-4
 """What samples are measured in until data say: about how far those of speech are from zero."""
-LEAST_UNIT = 2.0**-15
 MIDDLE_SCALE = 0.25
 """The scale that a parameter of zero gives, in units."""
 LOG_SCALE_BOUND = math.log(1e4)
@@ -93,7 +92,7 @@ class IntervalHead(Head):
 
     def initialize(self, x: Tensor) -> None:
         """Takes the root mean square of samples for the unit."""
-        self.unit.copy_(root_mean_square(x, LEAST_UNIT))
+        self.unit.copy_(root_mean_square(x))
 
     @abstractmethod
     def log_density(self, x: Tensor, params: Tensor) -> Tensor:

@@ -152,3 +152,15 @@ def gaussian(head: Head, params: Tensor) -> tuple[Tensor, Tensor] | None:
         _, means, log_scales = head._unpack(params)
         return means.squeeze(-1), log_scales.squeeze(-1)
     return head.gaussian(params)  # type: ignore[operator]
+
+
+def sequential(density: Density) -> str | None:
+    """The name of a part that goes step by step on the way to samples; None where none does."""
+    if isinstance(density, AutoregressiveDensity):
+        return type(density).__name__
+    if not isinstance(density, Flow):
+        return None
+    for part in flat(density.bijection):
+        if isinstance(part, Autoregressive) and part.net.positions != 1:
+            return type(part).__name__
+    return sequential(density.base)

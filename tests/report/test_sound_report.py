@@ -20,13 +20,14 @@ from diffeo import SoundModel, create
 from diffeo.data import DataError, MelSettings, Sounds
 from diffeo.report import gather_sounds, sound_draws, sound_material, sound_report, sound_spectra
 from diffeo.report.page import Grid, Notes, Players
-from diffeo.report.sound_draws import drawn_beside, draws_at_once, longest, scores_by_steps
+from diffeo.report.sound_draws import drawn_beside, longest, scores_by_steps
 from diffeo.report.sound_likelihood import verdict
 from diffeo.report.sound_material import collect
 from diffeo.report.sound_sections import receptive_field, temperatures_section
 from diffeo.report.style import png
 from diffeo.report.waveforms import waveforms
 from diffeo.sound_figures import evaluate_sounds, fit_independent, ratio
+from diffeo.steps import sequential
 from diffeo.train import History
 from diffeo.train.waveforms import wav_bytes
 from tests.properties.draws import redraw
@@ -223,7 +224,7 @@ def _replace(value, **changes):
 )
 def test_every_kind_of_model_has_a_page(name, options, at_once, by_steps, words):
     made = model(name, **options)
-    assert draws_at_once(made.density) == at_once
+    assert (sequential(made.density) is None) == at_once
     assert scores_by_steps(made.density) == by_steps
     page = gather_sounds(made, tones(5, 2))
     assert words in repr(page.sections)
@@ -406,14 +407,14 @@ def test_every_speed_is_told_with_its_device(monkeypatch, scored, drawn, told):
     """What goes sample by sample is done by a copy on the CPU."""
     plain = model()
 
-    def quick(density, *, slow=None):
-        device = drawn if slow is None else scored
+    def quick(density, *, stepping=None):
+        device = drawn if stepping is None else scored
         return copy.deepcopy(density) if device == "a CPU" else density
 
     def device_of(density):
         return "a GPU" if density is plain.density else "a CPU"
 
-    monkeypatch.setattr(sound_material, "on_quick_device", quick)
+    monkeypatch.setattr(sound_material, "where_quick", quick)
     monkeypatch.setattr(sound_material, "computed_on", device_of)
     assert told in repr(gather_sounds(plain, tones(4, 2)).sections)
 

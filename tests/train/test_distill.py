@@ -30,7 +30,7 @@ from diffeo.train import (
     student_of,
 )
 from diffeo.train.checkpoint import CheckpointError
-from diffeo.train.distill_figures import where_quick
+from diffeo.train.devices import where_quick
 from diffeo.train.distill_front import without_front
 from diffeo.train.distill_loss import DistillationLoss, choose
 from tests.properties.draws import redraw
@@ -355,7 +355,7 @@ def test_what_draws_step_by_step_is_timed_on_the_cpu(monkeypatch):
     teacher = walk()
     student = student_of(teacher, "iaf", **SMALL)
     assert where_quick(teacher) is teacher
-    monkeypatch.setattr("diffeo.train.distill_figures.model_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr("diffeo.train.devices.model_device", lambda _: torch.device("cuda"))
     assert where_quick(student) is student
     moved = where_quick(teacher)
     assert moved is not teacher

@@ -78,10 +78,9 @@ def quick_device(
 
     Each sample is a few small operations: starting them takes a GPU longer than a CPU makes them.
     """
-    from diffeo.autoregressive import AutoregressiveDensity
+    from diffeo.steps import sequential
 
-    stepping = isinstance(model.density, AutoregressiveDensity)
-    if device == "cpu" or command.device != "auto" or not stepping:
+    if device == "cpu" or command.device != "auto" or sequential(model.density) is None:
         return device
     model.density.to("cpu")
     console.note("drawn on the CPU, which is quicker sample by sample (--device says otherwise)")

@@ -369,12 +369,13 @@ class Watch:
     def __call__(self, density: "Density", history: "History") -> None:
         """Writes samples-STEP.wav if the last is long enough ago."""
         from diffeo.data.sound_files import write_sound
-        from diffeo.report.sound_draws import drawn_beside, on_quick_device
+        from diffeo.report.sound_draws import drawn_beside
+        from diffeo.train.devices import where_quick
 
         began = time.monotonic()
         if not history.steps[-1] or began - self.last < self.wait:
             return
-        model = self.around(on_quick_device(density))
+        model = self.around(where_quick(density))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it is cut to full scale while the model learns

@@ -21,7 +21,6 @@ from diffeo.solvers import is_traced
 
 MOST_STEPS = 1024
 """Steps that one call in C makes: between calls walks can be watched and interrupted."""
-LEAST_UNIT = 2.0**-15
 RIDGE = 1e-9
 """Of the power of samples, added to the diagonal of their correlations."""
 MOST_ADDED = 2**20
@@ -136,7 +135,7 @@ class WaveNet(CausalNetwork):
         """
         if self.levels:
             return
-        self.unit.copy_(root_mean_square(x, LEAST_UNIT))
+        self.unit.copy_(root_mean_square(x))
         if self.linear is not None and means is not None:
             taps = linear_prediction(x, self.reach).flip(0)
             cast(Tensor, self.linear.weight)[means] = taps.to(self.unit.dtype)

@@ -1,18 +1,15 @@
 """What a model of sounds draws, to be heard and seen beside recordings."""
 
-import copy
 import time
 import warnings
 from collections.abc import Callable
 
 from diffeo.affine_stack import flat
-from diffeo.autoregressive import AutoregressiveDensity
 from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.bijections.chain import Inverse
 from diffeo.data.sounds import Sounds
 from diffeo.density import Density, Flow
 from diffeo.sound_model import SoundModel, shifted
-from diffeo.train.inputs import model_device
 
 Steps = Callable[[int, int], None]
 """Is told how many samples are drawn, and of how many."""
@@ -97,29 +94,9 @@ def longest(sounds: Sounds, count: int) -> list[int]:
     return [*first, *(i for i in order if i not in first)][:count]
 
 
-def draws_at_once(density: Density) -> bool:
-    """Whether it draws all samples of a sound in one pass, and not one after another."""
-    return isinstance(density, Flow) and not any(
-        isinstance(part, Autoregressive) for part in flat(density.bijection)
-    )
-
-
 def scores_by_steps(density: Density) -> bool:
     """Whether it scores the samples of a sound one after another, as iaf does."""
     return isinstance(density, Flow) and any(
         isinstance(part, Inverse) and isinstance(part.bijection, Autoregressive)
         for part in flat(density.bijection)
     )
-
-
-def on_quick_device(density: Density, *, slow: bool | None = None) -> Density:
-    """The density where it goes fastest: one that goes sample by sample, on the CPU.
-
-    Args:
-        density: of sounds.
-        slow: whether it goes so; None: whether it is a network that draws sample by sample.
-    """
-    slow = isinstance(density, AutoregressiveDensity) if slow is None else slow
-    if model_device(density).type == "cpu" or not slow:
-        return density
-    return copy.deepcopy(density).cpu()

@@ -19,7 +19,6 @@ from diffeo.report.sound_draws import (
     cut,
     drawn_beside,
     drawn_like,
-    on_quick_device,
     scores_by_steps,
 )
 from diffeo.sound_figures import (
@@ -29,6 +28,7 @@ from diffeo.sound_figures import (
     independent_of,
     scored_part,
 )
+from diffeo.train.devices import where_quick
 from diffeo.train.waveforms import wav_bytes
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def collect(
     rng = np.random.default_rng(seed)
     chosen = _chosen(model, sounds, rng)
     tell(f"scoring {counted(len(chosen), 'clip')}, {duration(chosen.seconds)}")
-    scoring = _around(model, on_quick_device(model.density, slow=scores_by_steps(model.density)))
+    scoring = _around(model, where_quick(model.density, stepping=scores_by_steps(model.density)))
     ends: list[float] = []
     with watch("clips scored") as steps:
 
@@ -196,7 +196,7 @@ def collect(
 
 def quick_to_draw(model: "diffeo.sound_model.SoundModel") -> "diffeo.sound_model.SoundModel":
     """The model on the device where it draws fastest."""
-    return _around(model, on_quick_device(model.density))
+    return _around(model, where_quick(model.density))
 
 
 def _chosen(

@@ -7,7 +7,7 @@ from diffeo.nets.wavenet import WaveNet
 from diffeo.quantities import duration
 from diffeo.report.image_words import rate as speed_of
 from diffeo.report.page import Block, Grid, Page, Picture, Players, Section
-from diffeo.report.sound_draws import cut, drawn_like, draws_at_once
+from diffeo.report.sound_draws import cut, drawn_like
 from diffeo.report.sound_material import (
     EMBEDDED,
     SoundMaterial,
@@ -16,6 +16,7 @@ from diffeo.report.sound_material import (
 )
 from diffeo.report.style import png, shorten
 from diffeo.report.waveforms import loudest_of, waveforms
+from diffeo.steps import sequential
 
 TEMPERATURES = (0.6, 0.8, 1.0)
 NARROW = 3.1
@@ -74,7 +75,7 @@ def draws_section(material: SoundMaterial) -> Section | None:
 def temperatures_section(material: SoundMaterial) -> Section | None:
     """One clip at several temperatures; None where drawing is not in one pass."""
     model, drawn = material.model, material.drawn
-    if drawn is None or not draws_at_once(model.density) or not model.density.scalable:
+    if drawn is None or sequential(model.density) or not model.density.scalable:
         return None
     quick = quick_to_draw(model)
     like = drawn.recorded.at([0])

@@ -1,5 +1,6 @@
 """Where training runs."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 
 from diffeo.density import Density
+from diffeo.steps import sequential
 from diffeo.train.inputs import model_device, model_dtype
 from diffeo.train.processes import Processes
 
@@ -95,3 +97,18 @@ def fork_random(device: torch.device) -> Iterator[None]:
         finally:
             if mps is not None:
                 torch.mps.set_rng_state(mps)
+
+
+def where_quick(density: Density, *, stepping: bool | None = None) -> Density:
+    """The density itself; a copy on the CPU of one that goes step by step on a GPU.
+
+    A step is a few small operations, which a CPU makes in less time than a GPU takes to start.
+
+    Args:
+        density: to draw from, or to score with.
+        stepping: whether that goes step by step; None: whether drawing does.
+    """
+    stepping = sequential(density) is not None if stepping is None else stepping
+    if model_device(density).type == "cpu" or not stepping:
+        return density
+    return copy.deepcopy(density).cpu()

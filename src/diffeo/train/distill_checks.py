@@ -3,11 +3,9 @@
 import torch
 from torch import Tensor
 
-from diffeo.affine_stack import flat
-from diffeo.autoregressive import AutoregressiveDensity
-from diffeo.bijections.autoregressive import Autoregressive
 from diffeo.contexts import Context, describe_context
 from diffeo.density import Density, Flow
+from diffeo.steps import sequential
 from diffeo.supports import LINE
 from diffeo.train.distill_loss import is_of_intervals, log_density
 from diffeo.train.inputs import model_dtype, take
@@ -107,15 +105,3 @@ def check_one_pass(student: Density, name: str) -> None:
             f"distill: samples of {name} carry no gradients, so it can't learn from them; give a "
             "flow on a base that is no mixture, such as iaf"
         )
-
-
-def sequential(density: Density) -> str | None:
-    """The name of a part that goes step by step on the way to samples."""
-    if isinstance(density, AutoregressiveDensity):
-        return type(density).__name__
-    if not isinstance(density, Flow):
-        return None
-    for part in flat(density.bijection):
-        if isinstance(part, Autoregressive) and part.net.positions != 1:
-            return type(part).__name__
-    return sequential(density.base)

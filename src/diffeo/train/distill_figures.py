@@ -1,6 +1,5 @@
 """How near a student came to its teacher: divergences both ways, likelihoods, speeds."""
 
-import copy
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -12,8 +11,7 @@ from torch import Tensor
 from diffeo.contexts import Context
 from diffeo.density import Density
 from diffeo.quantities import counted
-from diffeo.train.devices import fork_random
-from diffeo.train.distill_checks import sequential
+from diffeo.train.devices import fork_random, where_quick
 from diffeo.train.distill_draws import Contexts, Model, contexts_for, density_of, draw, whole_shape
 from diffeo.train.distill_front import without_front
 from diffeo.train.distill_loss import log_density
@@ -244,16 +242,6 @@ def _speed(
         if seconds > 5 * least:  # a slow one is not asked thrice
             break
     return fastest, device.type
-
-
-def where_quick(density: Density) -> Density:
-    """The density itself; a copy on the CPU of one that draws step by step on a GPU.
-
-    A step is a few small operations, which a CPU makes in less time than a GPU takes to start.
-    """
-    if model_device(density).type == "cpu" or sequential(density) is None:
-        return density
-    return copy.deepcopy(density).cpu()
 
 
 def _wait(density: Density) -> None:
